@@ -1,0 +1,178 @@
+//! SHA-256, and a newtype for each thing a hash stands for.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::str::FromStr;
+
+/// Text that is not 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected} hexadecimal digits, found {found:?}")]
+pub struct ParseHexError {
+    /// How many digits there should be.
+    pub expected: usize,
+    /// The text, cut to its first 80 characters.
+    pub found: String,
+}
+
+pub(crate) fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], ParseHexError> {
+    let mut bytes = [0u8; N];
+    // Only plain digits of the exact length: a prefix such as `0x` would be a second spelling.
+    let plain = text.len() == 2 * N && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if plain && const_hex::decode_to_slice(text, &mut bytes).is_ok() {
+        Ok(bytes)
+    } else {
+        Err(ParseHexError { expected: 2 * N, found: text.chars().take(80).collect() })
+    }
+}
+
+/// Gives a fixed-size byte newtype hexadecimal text in human-readable formats and plain bytes,
+/// with no length, in the canonical encoding.
+macro_rules! fixed_bytes_serde {
+    ($name:ident, $len:expr) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $crate::hash::serialize_fixed(&self.0, serializer)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::hash::deserialize_fixed::<D, { $len }>(deserializer).map($name)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&const_hex::encode(self.0))
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                // Eight digits tell values apart in a transcript.
+                write!(f, "{}({})", stringify!($name), const_hex::encode(&self.0[..4]))
+            }
+        }
+    };
+}
+pub(crate) use fixed_bytes_serde;
+
+pub(crate) fn serialize_fixed<S: Serializer, const N: usize>(
+    bytes: &[u8; N],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    if serializer.is_human_readable() {
+        return serializer.serialize_str(&const_hex::encode(bytes));
+    }
+    use serde::ser::SerializeTuple;
+    let mut tuple = serializer.serialize_tuple(N)?;
+    for byte in bytes {
+        tuple.serialize_element(byte)?;
+    }
+    tuple.end()
+}
+
+pub(crate) fn deserialize_fixed<'de, D: Deserializer<'de>, const N: usize>(
+    deserializer: D,
+) -> Result<[u8; N], D::Error> {
+    struct Fixed<const N: usize>;
+    impl<'de, const N: usize> de::Visitor<'de> for Fixed<N> {
+        type Value = [u8; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{} hexadecimal digits", 2 * N)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<[u8; N], E> {
+            parse_hex(text).map_err(E::custom)
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<[u8; N], A::Error> {
+            let mut bytes = [0u8; N];
+            for (i, slot) in bytes.iter_mut().enumerate() {
+                *slot = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(i, &self))?;
+            }
+            Ok(bytes)
+        }
+    }
+    if deserializer.is_human_readable() {
+        deserializer.deserialize_str(Fixed::<N>)
+    } else {
+        deserializer.deserialize_tuple(N, Fixed::<N>)
+    }
+}
+
+/// A SHA-256 hash.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hash(pub [u8; 32]);
+
+fixed_bytes_serde!(Hash, 32);
+
+impl Hash {
+    /// 32 zero bytes: the root of an empty authenticated state.
+    pub const ZERO: Hash = Hash([0; 32]);
+
+    /// SHA-256 of the parts, one after the other, with nothing between them.
+    pub fn of(parts: &[&[u8]]) -> Hash {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        Hash(hasher.finalize().into())
+    }
+}
+
+impl FromStr for Hash {
+    type Err = ParseHexError;
+
+    fn from_str(text: &str) -> Result<Hash, ParseHexError> {
+        parse_hex(text).map(Hash)
+    }
+}
+
+macro_rules! hash_newtype {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub self::Hash);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), const_hex::encode(&self.0.0[..4]))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseHexError;
+
+            fn from_str(text: &str) -> Result<$name, ParseHexError> {
+                text.parse().map($name)
+            }
+        }
+    };
+}
+
+hash_newtype! {
+    /// Hash of the genesis document; names the chain, and is the hash of "block 0".
+    ChainId
+}
+hash_newtype! {
+    /// Hash of a block's header.
+    BlockHash
+}
+hash_newtype! {
+    /// Hash of a block's [`BlockResult`](crate::block::BlockResult).
+    ResultHash
+}
+hash_newtype! {
+    /// Hash of a transaction without its signature.
+    TransactionId
+}

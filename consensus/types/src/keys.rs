@@ -1,0 +1,236 @@
+//! Keys, signatures, and the one predicate for the validity of a signature.
+//!
+//! The predicate is **ZIP-215**, everywhere: single checks, batches, votes, transactions, audits.
+//! Other Ed25519 verifiers disagree with one another, and even with their own batch mode, on
+//! signatures that only an attacker makes; two honest validators could then disagree on a block.
+//! ZIP-215 gives one verdict by definition, so batching is only an accelerator.
+//!
+//! Keys that enter the ledger pass [`PublicKey::check`] first: canonical encoding, not of small
+//! order, in the prime-order subgroup. No signature verifies under two such keys by accident of
+//! cofactors.
+
+use crate::hash::{ParseHexError, fixed_bytes_serde, parse_hex};
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use ed25519_dalek::Signer;
+use ed25519_zebra::{VerificationKey, VerificationKeyBytes, batch};
+use rand_core::CryptoRng;
+use std::fmt;
+use std::str::FromStr;
+
+/// An Ed25519 public key as bytes. Any 32 bytes are representable; [`PublicKey::check`] tells
+/// whether they may be registered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey(pub [u8; 32]);
+
+fixed_bytes_serde!(PublicKey, 32);
+
+/// An Ed25519 signature as bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signature(pub [u8; 64]);
+
+fixed_bytes_serde!(Signature, 64);
+
+impl FromStr for PublicKey {
+    type Err = ParseHexError;
+
+    fn from_str(text: &str) -> Result<PublicKey, ParseHexError> {
+        parse_hex(text).map(PublicKey)
+    }
+}
+
+/// Why a public key may not be registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The bytes encode no point of the curve.
+    #[error("not a point of the curve")]
+    NotAPoint,
+    /// A second spelling of a point that has a canonical one.
+    #[error("not the canonical encoding of its point")]
+    NotCanonical,
+    /// One of the eight points under which anyone can sign.
+    #[error("a weak key: its point has small order")]
+    SmallOrder,
+    /// Outside the prime-order subgroup.
+    #[error("a malformed key: its point has a torsion component")]
+    Torsion,
+}
+
+/// The signature does not verify under ZIP-215.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("signature does not verify")]
+pub struct BadSignature;
+
+impl PublicKey {
+    /// Whether this key may be registered: in a member card, a genesis document, a validator set.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn check(&self) -> Result<(), KeyError> {
+        let compressed = CompressedEdwardsY(self.0);
+        let point = compressed.decompress().ok_or(KeyError::NotAPoint)?;
+        if point.compress() != compressed {
+            Err(KeyError::NotCanonical)
+        } else if point.is_small_order() {
+            Err(KeyError::SmallOrder)
+        } else if !point.is_torsion_free() {
+            Err(KeyError::Torsion)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether `signature` is this key's over `message`, by ZIP-215.
+    ///
+    /// # Errors
+    /// [`BadSignature`], whatever is wrong with key or signature.
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        let key = VerificationKey::try_from(VerificationKeyBytes::from(self.0)).map_err(|_| BadSignature)?;
+        key.verify(&ed25519_zebra::Signature::from(signature.0), message).map_err(|_| BadSignature)
+    }
+}
+
+/// An Ed25519 secret key. Zeroed when dropped, and never printed.
+#[derive(Clone)]
+pub struct SecretKey(ed25519_dalek::SigningKey);
+
+impl SecretKey {
+    /// The key of a 32-byte seed, as in RFC 8032.
+    pub fn from_seed(seed: &[u8; 32]) -> SecretKey {
+        SecretKey(ed25519_dalek::SigningKey::from_bytes(seed))
+    }
+
+    /// The seed, to be stored in a key file or handed to the TLS signer.
+    pub fn to_seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs `message`; the same key and message always give the same signature (RFC 8032).
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        Signature(self.0.sign(message).to_bytes())
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey(of {:?})", self.public())
+    }
+}
+
+/// Signatures gathered for one batched check.
+///
+/// Groups by key: a batch over few keys costs about half of one over unrelated keys. Above a
+/// hundred signatures the cost of each hardly falls any more; 1024 is a good size.
+#[derive(Default)]
+pub struct Batch {
+    items: Vec<batch::Item>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Adds one check. Only a hash of `message` is kept.
+    pub fn push(&mut self, key: &PublicKey, message: &[u8], signature: &Signature) {
+        let key = VerificationKeyBytes::from(key.0);
+        let signature = ed25519_zebra::Signature::from(signature.0);
+        self.items.push(batch::Item::from((key, signature, message)));
+    }
+
+    /// Checks gathered so far.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether nothing was gathered.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Checks all. On failure finds each culprit, halving the batch until it stands alone, so that
+    /// k bad signatures among n cost O(k log n) checks of the rest.
+    ///
+    /// `rng` must be unpredictable to whoever made the signatures. The verdict equals that of
+    /// [`PublicKey::verify`] on each (up to chance 2^-128).
+    ///
+    /// # Errors
+    /// The positions, ascending, of the signatures that do not verify.
+    pub fn verify<R: CryptoRng>(self, rng: &mut R) -> Result<(), Vec<usize>> {
+        let mut culprits = Vec::new();
+        find_culprits(&self.items, 0, rng, &mut culprits);
+        if culprits.is_empty() { Ok(()) } else { Err(culprits) }
+    }
+}
+
+fn find_culprits<R: CryptoRng>(items: &[batch::Item], offset: usize, rng: &mut R, culprits: &mut Vec<usize>) {
+    if let [item] = items {
+        if item.clone().verify_single().is_err() {
+            culprits.push(offset);
+        }
+        return;
+    }
+    let mut verifier = batch::Verifier::new();
+    for item in items {
+        verifier.queue(item.clone());
+    }
+    if verifier.verify(&mut *rng).is_err() {
+        let (left, right) = items.split_at(items.len() / 2);
+        find_culprits(left, offset, rng, culprits);
+        find_culprits(right, offset + left.len(), rng, culprits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    fn key(n: u8) -> SecretKey {
+        SecretKey::from_seed(&[n; 32])
+    }
+
+    #[test]
+    fn a_batch_names_every_culprit() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut batch = Batch::new();
+        for n in 0..40u8 {
+            let key = key(n % 3);
+            let message = [n; 10];
+            let mut signature = key.sign(&message);
+            if n == 0 || n == 17 || n == 39 {
+                signature.0[5] ^= 1;
+            }
+            batch.push(&key.public(), &message, &signature);
+        }
+        assert_eq!(batch.verify(&mut rng), Err(vec![0, 17, 39]));
+        assert_eq!(Batch::new().verify(&mut rng), Ok(()));
+    }
+
+    #[test]
+    fn weak_keys_are_refused() {
+        let identity = PublicKey(std::array::from_fn(|i| u8::from(i == 0)));
+        assert_eq!(identity.check(), Err(KeyError::SmallOrder));
+        let mut second_spelling = [0xff; 32];
+        second_spelling[0] = 0xee; // y = 1 + p
+        second_spelling[31] = 0x7f;
+        assert_eq!(PublicKey(second_spelling).check(), Err(KeyError::NotCanonical));
+        let mixed_order = "cdb267ce40c5cd45306fa5d2f29731459387dbf9eb933b7bd5aed9a765b88d4d";
+        assert_eq!(mixed_order.parse::<PublicKey>().expect("hex").check(), Err(KeyError::Torsion));
+        assert_eq!(key(1).public().check(), Ok(()));
+        let points = (0..=u8::MAX).filter(|n| PublicKey([*n; 32]).check() == Err(KeyError::NotAPoint));
+        assert!(points.count() > 50, "about half of all strings encode no point");
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let key = key(9);
+        assert!(!format!("{key:?}").contains(&const_hex::encode(key.to_seed())));
+    }
+}

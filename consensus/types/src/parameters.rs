@@ -1,0 +1,123 @@
+//! What the founders of a chain choose, once, in the genesis document.
+
+use serde::{Deserialize, Serialize};
+
+/// Limits no chain may exceed, whatever its parameters: they bound every buffer of a node before a
+/// chain is even known.
+pub mod limits {
+    /// Bytes of one encoded, signed transaction.
+    pub const TRANSACTION_BYTES: usize = 1 << 20;
+    /// Operations of one transaction.
+    pub const OPERATIONS: usize = 64;
+    /// Bytes of a key in a namespace.
+    pub const KEY_BYTES: usize = 256;
+    /// Bytes of a value in a namespace.
+    pub const VALUE_BYTES: usize = 512 << 10;
+    /// Bytes of the name of a member, namespace or asset.
+    pub const NAME_BYTES: usize = 64;
+    /// Owners, or writers, of one namespace.
+    pub const NAMESPACE_MEMBERS: usize = 64;
+    /// Transactions of one block.
+    pub const BLOCK_TRANSACTIONS: usize = 20_000;
+    /// Bytes of the transactions of one block.
+    pub const BLOCK_BYTES: usize = 32 << 20;
+    /// Validators of one chain.
+    pub const VALIDATORS: usize = 128;
+    /// Members of one chain.
+    pub const MEMBERS: usize = 1024;
+    /// Proposals in flight.
+    pub const WINDOW: u64 = 64;
+}
+
+/// What the founders of a chain choose. Every validator must use the same values, so they are part
+/// of the genesis document and of the chain id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parameters {
+    /// Proposals in flight (watermark window W), 1 to 64. Default 4.
+    pub window: u64,
+    /// Blocks after which leadership moves on, at least 1. Default 1000.
+    pub term_blocks: u64,
+    /// Transactions a block may hold. Default 10 000.
+    pub max_block_transactions: u32,
+    /// Bytes of transactions a block may hold. Default 4 MiB.
+    pub max_block_bytes: u32,
+    /// Bytes of one encoded, signed transaction. Default 64 KiB.
+    pub max_transaction_bytes: u32,
+    /// How far ahead of block time a transaction's `expires_at` may lie, in milliseconds; also how
+    /// long ids are remembered against replay. Default 300 000 (five minutes).
+    pub max_lifetime_ms: u64,
+    /// How far a new block's timestamp may differ from a validator's clock, in milliseconds.
+    /// Default 10 000.
+    pub max_clock_drift_ms: u64,
+    /// How long a proposal may stay without progress before its leader is suspected, in
+    /// milliseconds. Default 400.
+    pub view_timeout_ms: u64,
+    /// The cap of the growing view timeout, in milliseconds. Default 10 000.
+    pub max_view_timeout_ms: u64,
+    /// How long a transaction may wait at a validator before the leader is suspected of censoring
+    /// it, in milliseconds. Default 2 000.
+    pub request_timeout_ms: u64,
+}
+
+impl Default for Parameters {
+    fn default() -> Parameters {
+        Parameters {
+            window: 4,
+            term_blocks: 1000,
+            max_block_transactions: 10_000,
+            max_block_bytes: 4 << 20,
+            max_transaction_bytes: 64 << 10,
+            max_lifetime_ms: 300_000,
+            max_clock_drift_ms: 10_000,
+            view_timeout_ms: 400,
+            max_view_timeout_ms: 10_000,
+            request_timeout_ms: 2_000,
+        }
+    }
+}
+
+/// A parameter outside its range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("parameter `{name}` is {value}; it must be {rule}")]
+pub struct ParameterError {
+    /// The parameter's name in the genesis document.
+    pub name: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// What is allowed.
+    pub rule: String,
+}
+
+impl Parameters {
+    /// Checks every parameter against its range and the others.
+    ///
+    /// # Errors
+    /// The first parameter that is out of range.
+    pub fn check(&self) -> Result<(), ParameterError> {
+        let block_bytes = u64::from(self.max_block_bytes);
+        let rules = [
+            ("window", self.window, 1, limits::WINDOW),
+            ("term_blocks", self.term_blocks, 1, u64::MAX),
+            ("max_block_transactions", self.max_block_transactions.into(), 1, limits::BLOCK_TRANSACTIONS as u64),
+            ("max_block_bytes", block_bytes, 1024, limits::BLOCK_BYTES as u64),
+            (
+                "max_transaction_bytes",
+                self.max_transaction_bytes.into(),
+                512,
+                block_bytes.min(limits::TRANSACTION_BYTES as u64),
+            ),
+            ("max_lifetime_ms", self.max_lifetime_ms, 1_000, 86_400_000),
+            ("max_clock_drift_ms", self.max_clock_drift_ms, 100, 3_600_000),
+            ("view_timeout_ms", self.view_timeout_ms, 10, 60_000),
+            ("max_view_timeout_ms", self.max_view_timeout_ms, self.view_timeout_ms, 600_000),
+            ("request_timeout_ms", self.request_timeout_ms, self.view_timeout_ms, 600_000),
+        ];
+        for (name, value, least, most) in rules {
+            if value < least || value > most {
+                return Err(ParameterError { name, value, rule: format!("from {least} to {most}") });
+            }
+        }
+        Ok(())
+    }
+}
