@@ -1,10 +1,12 @@
 //! Headers, results, and the hash chain they form.
 
+use crate::certificate::Certificate;
 use crate::codec;
 use crate::hash::{BlockHash, ChainId, Hash, ResultHash, TransactionId};
 use crate::ids::{Height, Timestamp, ValidatorIndex, View};
 use crate::merkle;
 use crate::signed::Domain;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Everything agreed about a block but its bodies. Its hash is the block's hash.
@@ -66,4 +68,15 @@ impl BlockResult {
 pub fn transactions_root(ids: &[TransactionId]) -> Hash {
     let leaves: Vec<Hash> = ids.iter().map(|id| merkle::leaf_hash(&id.0.0)).collect();
     merkle::root(&leaves)
+}
+
+/// A block as it travels to those who catch up or audit: header, bodies, and its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// The header.
+    pub header: Header,
+    /// The encoded signed transactions, in order.
+    pub transactions: Vec<Bytes>,
+    /// Its own certificate. `None` where a descendant's certificate made it final.
+    pub certificate: Option<Certificate>,
 }

@@ -1,0 +1,261 @@
+//! What goes into the core and what comes out.
+//!
+//! The driver (the shell in production, the simulator in tests) owes the core this, in order:
+//!
+//! 1. Call [`step`](super::Core::step) with one [`Input`], and with [`Input::Tick`] no later than
+//!    [`deadline`](super::Core::deadline).
+//! 2. Then take every [`Ready`]. For each, in the order of their numbers:
+//!    - send `now` at once;
+//!    - write `persist` as one atomic batch, synced if `sync`; batches are written in order;
+//!    - only when it is written (and synced), send `then` and deliver `reports`;
+//!    - and tell the core with [`Input::Persisted`].
+//!
+//!    A Ready with nothing to persist still waits for those before it.
+//! 3. If a write fails, do not deliver what came after it. Retry it in the same order (a full disk may
+//!    drain), or stop. The core votes no more until `Persisted` comes.
+
+use bytes::Bytes;
+use quorate_client::protocol::SubmitError;
+use quorate_ledger::Write;
+use quorate_pbft::Message;
+use quorate_transport::Lane;
+use quorate_types::block::{Block, BlockResult, Header};
+use quorate_types::hash::{BlockHash, TransactionId};
+use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
+use quorate_types::outcome::Outcome;
+use quorate_types::receipt::Finality;
+use quorate_types::signed::Verified;
+use quorate_types::transaction::VerifiedTransaction;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The two clocks, as the driver reads them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Never goes back: for timers. Since any fixed moment.
+    pub monotonic: Duration,
+    /// The wall clock: for block timestamps and admission only.
+    pub wall: Timestamp,
+}
+
+/// A request of a local client, numbered by the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What happens to a core.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Time passed.
+    Tick,
+    /// A connection to a validator is up.
+    PeerUp(ValidatorIndex),
+    /// And down.
+    PeerDown(ValidatorIndex),
+    /// A frame of a peer, verified by [`wire::verify`](super::wire::verify).
+    Peer {
+        /// Whose connection it came by: not necessarily who signed.
+        from: ValidatorIndex,
+        /// What it says.
+        frame: PeerInput,
+    },
+    /// Transactions that local clients submit, verified. Each is answered by one
+    /// [`Report::Admission`], in order.
+    Submit {
+        /// The driver's number for the batch.
+        ticket: Ticket,
+        /// The transactions.
+        transactions: Vec<VerifiedTransaction>,
+    },
+    /// The Ready of this number, and all before it, are written (and synced where asked).
+    Persisted(u64),
+}
+
+/// A verified frame of a peer.
+#[derive(Debug, Clone)]
+pub enum PeerInput {
+    /// A message of the ordering protocol. Lane: votes.
+    Consensus(Verified<Message>),
+    /// Transactions pushed or pulled. Lane: gossip.
+    Transactions {
+        /// Validators they passed before this one: 1 if the sender had them from a client.
+        hops: u8,
+        /// Verified.
+        transactions: Vec<VerifiedTransaction>,
+    },
+    /// Transactions the peer holds and can be asked for. Lane: gossip.
+    Announce(Vec<TransactionId>),
+    /// Transactions the peer wants. Lane: sync (a proposal waits for them).
+    Pull(Vec<TransactionId>),
+    /// A proposal (header and ids) the peer wants. Lane: sync.
+    FetchProposal(BlockHash),
+    /// The answer: ids that hash to the header's root. Lane: sync.
+    Proposal {
+        /// The header; its hash was asked for.
+        header: Box<Header>,
+        /// Its transactions.
+        ids: Vec<TransactionId>,
+    },
+    /// Committed blocks the peer wants. Lane: sync.
+    FetchBlocks {
+        /// The first height.
+        from: Height,
+        /// The last height, included. Fewer may come.
+        to: Height,
+    },
+    /// The answer: certificates and signatures verified, and the chain of hashes between the blocks.
+    /// Lane: sync.
+    Blocks(Vec<VerifiedBlock>),
+}
+
+/// A block whose transactions and certificate (if any) were verified, and whose bodies match its
+/// header. Whether it extends our chain is the core's question.
+#[derive(Debug, Clone)]
+pub struct VerifiedBlock {
+    /// The block as it came.
+    pub block: Block,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Its transactions.
+    pub transactions: Vec<VerifiedTransaction>,
+}
+
+/// A frame to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// To whom.
+    pub to: ValidatorIndex,
+    /// On which lane.
+    pub lane: Lane,
+    /// An encoded [`PeerFrame`](super::wire::PeerFrame); shared between recipients.
+    pub frame: Bytes,
+}
+
+/// Work for the driver; see the module's description for what is owed.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// Counts from 1, without gaps.
+    pub number: u64,
+    /// To be sent at once: promises nothing.
+    pub now: Vec<Outgoing>,
+    /// One atomic batch.
+    pub persist: Vec<Write>,
+    /// Whether it must survive power loss before `then` is sent.
+    pub sync: bool,
+    /// To be sent when `persist` is safe.
+    pub then: Vec<Outgoing>,
+    /// To be delivered when `persist` is safe.
+    pub reports: Vec<Report>,
+    /// The last vote in the batch, for the guard file beside the database: the view, height and
+    /// phase (1 prepare, 2 commit, 3 view change) that must not be forgotten.
+    pub guard: Option<Guard>,
+}
+
+/// The furthest promise a node has made. Kept in a small synced file of its own, so that a database
+/// that lost its tail, or an old backup, is noticed before the node votes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Guard {
+    /// The highest view voted in or left.
+    pub view: View,
+    /// The highest height voted on.
+    pub height: Height,
+    /// The highest committed height.
+    pub committed: Height,
+    /// How many vote records were ever written.
+    pub votes: u64,
+}
+
+/// What the core tells its surroundings.
+#[derive(Debug, Clone)]
+pub enum Report {
+    /// What became of the transactions of an [`Input::Submit`], in order. `Ok` means waiting here.
+    Admission {
+        /// The batch.
+        ticket: Ticket,
+        /// One verdict for each transaction.
+        verdicts: Vec<(TransactionId, Result<(), SubmitError>)>,
+    },
+    /// A block is final and in the store.
+    Committed(Arc<CommittedBlock>),
+    /// Transactions left the mempool without committing: they expired.
+    Expired(Vec<TransactionId>),
+    /// A peer broke a rule; the text names it. The driver counts, logs, and disconnects repeat
+    /// offenders.
+    Fault {
+        /// Whose connection it came by.
+        peer: ValidatorIndex,
+        /// What it did.
+        what: String,
+    },
+    /// Two contradicting statements of one signer, kept in the store.
+    Evidence {
+        /// The signer.
+        signer: ValidatorIndex,
+        /// What they are.
+        what: String,
+    },
+    /// Moved to a view.
+    View {
+        /// The view.
+        view: View,
+        /// Why, for the log.
+        why: String,
+    },
+    /// This node must not go on: its result differs from the quorum's, or its store lies. It votes no
+    /// more. The text says what to do.
+    Halted(String),
+}
+
+/// A committed block with all that receipts need.
+#[derive(Debug, Clone)]
+pub struct CommittedBlock {
+    /// Header, result, certificate (own or a descendant's).
+    pub finality: Finality,
+    /// Hash of the header.
+    pub hash: BlockHash,
+    /// The transactions, in order.
+    pub transactions: Vec<VerifiedTransaction>,
+    /// What came of each.
+    pub outcomes: Vec<Outcome>,
+    /// Whether it came by catching up rather than by voting.
+    pub caught_up: bool,
+}
+
+impl CommittedBlock {
+    /// The block's result.
+    pub fn result(&self) -> &BlockResult {
+        &self.finality.result
+    }
+}
+
+/// What the core says of itself, for status and metrics.
+#[derive(Debug, Clone, Default)]
+pub struct CoreStatus {
+    /// Last committed height.
+    pub height: Height,
+    /// Its hash.
+    pub block: BlockHash,
+    /// Its timestamp.
+    pub block_time: Timestamp,
+    /// The view.
+    pub view: View,
+    /// Its leader.
+    pub leader: ValidatorIndex,
+    /// `active`, `changing view`, `catching up`, `halted`.
+    pub phase: &'static str,
+    /// Why it halted or does not vote.
+    pub trouble: Option<String>,
+    /// Transactions waiting.
+    pub mempool_transactions: usize,
+    /// Their bytes.
+    pub mempool_bytes: usize,
+    /// First copies of transactions received from peers.
+    pub gossip_first: u64,
+    /// Further copies.
+    pub gossip_duplicates: u64,
+    /// Pieces of evidence kept.
+    pub evidence: u64,
+    /// View changes since start.
+    pub view_changes: u64,
+    /// Last known height and view of each validator, by index.
+    pub peers: Vec<(Height, View)>,
+}
