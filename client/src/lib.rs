@@ -1,1 +1,3 @@
-//! 
+//! The thin client of a Quorate chain.
+
+pub mod protocol;
