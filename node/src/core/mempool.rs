@@ -1,0 +1,560 @@
+//! Transactions that wait for a block.
+//!
+//! The mempool holds verified transactions that the ledger's admission rules accepted, until they
+//! commit or expire. It answers four questions:
+//!
+//! - **May this one come in?** Each member has a quota, by count and by bytes, and no member may hold
+//!   more than is still free: whatever others flood in, a member that comes late finds room.
+//! - **What goes into the next block?** Round-robin over members, first come first served within a
+//!   member, starting after the member that filled the last place of the last proposal. Transactions
+//!   of proposals in flight are set aside ([`Mempool::mark_proposed`]), so that choosing costs what is
+//!   chosen, and come back at their old place when a proposal is dropped ([`Mempool::unmark`]).
+//! - **Is the leader ignoring someone?** [`Mempool::oldest_waiting`] gives the moment since which the
+//!   most neglected member has been waiting. The clock of a member runs for its oldest transaction
+//!   and starts again when that one leaves, so that a long queue that moves is no reason for
+//!   suspicion, and one transaction skipped for others of the same member is. A member with a
+//!   quarter of its quota waiting has its clock restarted by any commit of its own: nodes hold
+//!   different parts of such a flood, and it must not cost leaders their view.
+//! - **Where did it come from?** [`Mempool::trace`], for what waits and for the last
+//!   [`TRACE_RING`] that left.
+//!
+//! A proposal may name a transaction that has no room here. [`Mempool::insert_required`] takes it all
+//! the same, on a reserve of its own: only ids of marked proposals may use it, and it is bounded by
+//! the window times the limits of a block.
+//!
+//! Nothing here iterates over a hash map; equal calls give equal answers on every machine.
+
+use quorate_client::protocol::Trace;
+use quorate_types::hash::{BlockHash, TransactionId};
+use quorate_types::ids::{Height, Timestamp, ValidatorIndex};
+use quorate_types::keys::PublicKey;
+use quorate_types::parameters::Parameters;
+use quorate_types::transaction::VerifiedTransaction;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_map};
+use std::ops::Bound;
+use std::time::Duration;
+
+#[cfg(test)]
+mod tests;
+
+/// Traces kept of transactions that left. About 150 bytes each.
+pub const TRACE_RING: usize = 100_000;
+
+/// What the mempool may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Transactions of all members. Default 100 000: some seconds of the highest load.
+    pub transactions: usize,
+    /// Bytes of all members' transactions. Default 128 MiB.
+    pub bytes: usize,
+    /// Transactions of one member. Default 40 000.
+    pub member_transactions: usize,
+    /// Bytes of one member's transactions. Default 64 MiB.
+    pub member_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            transactions: 100_000,
+            bytes: 128 << 20,
+            member_transactions: 40_000,
+            member_bytes: 64 << 20,
+        }
+    }
+}
+
+/// How a transaction got here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The validator it came from; `None` if a client handed it in here.
+    pub from: Option<ValidatorIndex>,
+    /// Validators it passed before this one: 0 if a client handed it in.
+    pub hops: u8,
+}
+
+impl Origin {
+    /// Handed in here, by a client.
+    pub const LOCAL: Origin = Origin { from: None, hops: 0 };
+}
+
+/// Why a transaction is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InsertError {
+    /// It waits here already.
+    #[error("already waiting")]
+    Known,
+    /// The member has used its quota.
+    #[error("the member has {transactions} transactions of {bytes} bytes waiting, which is its quota")]
+    MemberFull {
+        /// The member's transactions here.
+        transactions: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// The node has no room left for a member that has as many waiting as this one.
+    #[error(
+        "the node has {transactions} transactions of {bytes} bytes waiting and no room for more of this member"
+    )]
+    Full {
+        /// Transactions here.
+        transactions: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+}
+
+/// Where a transaction stands in the order of arrival.
+type Arrival = u64;
+
+#[derive(Debug)]
+struct Entry {
+    transaction: VerifiedTransaction,
+    arrival: Arrival,
+    first_seen: Timestamp,
+    origin: Origin,
+    /// On the reserve for proposals instead of the member's quota.
+    required: bool,
+}
+
+/// One member's part of the mempool.
+#[derive(Debug)]
+struct Sender {
+    /// All of its transactions, oldest first.
+    queue: BTreeMap<Arrival, TransactionId>,
+    /// Those in no proposal in flight.
+    ready: BTreeMap<Arrival, VerifiedTransaction>,
+    used: Usage,
+    /// Since when the oldest has been the oldest.
+    head_since: Duration,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Usage {
+    transactions: usize,
+    bytes: usize,
+}
+
+impl Usage {
+    fn add(&mut self, bytes: usize) {
+        self.transactions += 1;
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.transactions -= 1;
+        self.bytes -= bytes;
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Mempool {
+    limits: Limits,
+    /// Window times the limits of a block.
+    reserve: Usage,
+    entries: HashMap<TransactionId, Entry>,
+    /// Members with something here, each at least one transaction.
+    senders: BTreeMap<PublicKey, Sender>,
+    /// The clocks of [`Sender::head_since`], longest waiting first.
+    heads: BTreeSet<(Duration, PublicKey)>,
+    by_expiry: BTreeMap<(Timestamp, Arrival), TransactionId>,
+    used: Usage,
+    used_reserve: Usage,
+    next_arrival: Arrival,
+    /// In how many proposals in flight an id stands, held here or not. Bounded by what the caller
+    /// marks: the proposals it accepted, at most a window of them in a view.
+    marks: HashMap<TransactionId, u32>,
+    proposals: BTreeMap<BlockHash, Vec<TransactionId>>,
+    /// The member whose transaction filled the last place of the last proposal.
+    cursor: Option<PublicKey>,
+    /// No clock counts from before this moment.
+    waiting_floor: Duration,
+    traces: HashMap<TransactionId, Trace>,
+    trace_order: VecDeque<TransactionId>,
+}
+
+impl Mempool {
+    /// An empty mempool. `parameters` bound the reserve for proposals.
+    pub fn new(limits: Limits, parameters: &Parameters) -> Mempool {
+        let window = usize::try_from(parameters.window).unwrap_or(usize::MAX);
+        let times_window = |n: u32| window.saturating_mul(usize::try_from(n).unwrap_or(usize::MAX));
+        Mempool {
+            limits,
+            reserve: Usage {
+                transactions: times_window(parameters.max_block_transactions),
+                bytes: times_window(parameters.max_block_bytes),
+            },
+            entries: HashMap::new(),
+            senders: BTreeMap::new(),
+            heads: BTreeSet::new(),
+            by_expiry: BTreeMap::new(),
+            used: Usage::default(),
+            used_reserve: Usage::default(),
+            next_arrival: 0,
+            marks: HashMap::new(),
+            proposals: BTreeMap::new(),
+            cursor: None,
+            waiting_floor: Duration::ZERO,
+            traces: HashMap::new(),
+            trace_order: VecDeque::new(),
+        }
+    }
+
+    /// Takes a transaction that the ledger's admission rules accepted.
+    ///
+    /// # Errors
+    /// See [`InsertError`].
+    pub fn insert(
+        &mut self,
+        transaction: VerifiedTransaction,
+        origin: Origin,
+        now: Duration,
+        wall: Timestamp,
+    ) -> Result<(), InsertError> {
+        if self.entries.contains_key(&transaction.id()) {
+            return Err(InsertError::Known);
+        }
+        self.check_room(&transaction.transaction().sender, transaction.bytes().len())?;
+        self.add(transaction, origin, now, wall, false);
+        Ok(())
+    }
+
+    /// Takes a transaction that a proposal names, even where [`Mempool::insert`] has no room: on the
+    /// reserve, if a marked proposal holds its id.
+    ///
+    /// # Errors
+    /// `Known`; or the error of [`Mempool::insert`] if no marked proposal holds the id or the reserve,
+    /// window times block limits, is used up.
+    pub fn insert_required(
+        &mut self,
+        transaction: VerifiedTransaction,
+        origin: Origin,
+        now: Duration,
+        wall: Timestamp,
+    ) -> Result<(), InsertError> {
+        let id = transaction.id();
+        match self.insert(transaction.clone(), origin, now, wall) {
+            Err(full @ (InsertError::Full { .. } | InsertError::MemberFull { .. })) => {
+                let fits = self.used_reserve.transactions < self.reserve.transactions
+                    && self.used_reserve.bytes + transaction.bytes().len() <= self.reserve.bytes;
+                if !self.marks.contains_key(&id) || !fits {
+                    return Err(full);
+                }
+                self.add(transaction, origin, now, wall, true);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn check_room(&self, sender: &PublicKey, bytes: usize) -> Result<(), InsertError> {
+        let member = self.senders.get(sender).map_or(Usage::default(), |s| s.used);
+        if member.transactions >= self.limits.member_transactions
+            || member.bytes + bytes > self.limits.member_bytes
+        {
+            return Err(InsertError::MemberFull { transactions: member.transactions, bytes: member.bytes });
+        }
+        // No more than is still free: one flooding member ends at half of all room, two at a third
+        // each, and k of them leave 1/(k+1) for everyone else.
+        let free_transactions = self.limits.transactions.saturating_sub(self.used.transactions);
+        let free_bytes = self.limits.bytes.saturating_sub(self.used.bytes);
+        if member.transactions >= free_transactions || member.bytes + bytes > free_bytes {
+            return Err(InsertError::Full { transactions: self.used.transactions, bytes: self.used.bytes });
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        transaction: VerifiedTransaction,
+        origin: Origin,
+        now: Duration,
+        wall: Timestamp,
+        required: bool,
+    ) {
+        let (id, bytes) = (transaction.id(), transaction.bytes().len());
+        let (key, expires_at) = (transaction.transaction().sender, transaction.transaction().expires_at);
+        let arrival = self.next_arrival;
+        self.next_arrival += 1;
+        let sender = self.senders.entry(key).or_insert_with(|| Sender {
+            queue: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            used: Usage::default(),
+            head_since: now,
+        });
+        if sender.queue.is_empty() {
+            self.heads.insert((now, key));
+        }
+        sender.queue.insert(arrival, id);
+        if !self.marks.contains_key(&id) {
+            sender.ready.insert(arrival, transaction.clone());
+        }
+        if required {
+            self.used_reserve.add(bytes);
+        } else {
+            sender.used.add(bytes);
+            self.used.add(bytes);
+        }
+        self.by_expiry.insert((expires_at, arrival), id);
+        self.entries.insert(id, Entry { transaction, arrival, first_seen: wall, origin, required });
+    }
+
+    /// Takes an entry out of every index but the trace.
+    fn take(&mut self, id: &TransactionId, now: Duration) -> Option<Entry> {
+        let entry = self.entries.remove(id)?;
+        let transaction = entry.transaction.transaction();
+        let (key, bytes) = (transaction.sender, entry.transaction.bytes().len());
+        self.by_expiry.remove(&(transaction.expires_at, entry.arrival));
+        let sender = self.senders.get_mut(&key).expect("every entry has its sender");
+        let was_head = sender.queue.first_key_value().is_some_and(|(first, _)| *first == entry.arrival);
+        sender.queue.remove(&entry.arrival);
+        sender.ready.remove(&entry.arrival);
+        if entry.required {
+            self.used_reserve.remove(bytes);
+        } else {
+            sender.used.remove(bytes);
+            self.used.remove(bytes);
+        }
+        if sender.queue.is_empty() {
+            self.heads.remove(&(sender.head_since, key));
+            self.senders.remove(&key);
+        } else if was_head {
+            self.restart_clock(&key, now);
+        }
+        Some(entry)
+    }
+
+    fn restart_clock(&mut self, key: &PublicKey, now: Duration) {
+        if let Some(sender) = self.senders.get_mut(key) {
+            self.heads.remove(&(sender.head_since, *key));
+            sender.head_since = now;
+            self.heads.insert((now, *key));
+        }
+    }
+
+    /// A transaction that waits here.
+    pub fn get(&self, id: &TransactionId) -> Option<&VerifiedTransaction> {
+        self.entries.get(id).map(|entry| &entry.transaction)
+    }
+
+    /// Whether a transaction waits here.
+    pub fn contains(&self, id: &TransactionId) -> bool {
+        self.entries.contains_key(id)
+    }
+
+    /// How many wait here, those on the reserve included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Their bytes, those on the reserve included.
+    pub fn bytes(&self) -> usize {
+        self.used.bytes + self.used_reserve.bytes
+    }
+
+    /// Those of `ids` that do not wait here, in the same order.
+    pub fn missing(&self, ids: &[TransactionId]) -> Vec<TransactionId> {
+        ids.iter().filter(|id| !self.contains(id)).copied().collect()
+    }
+
+    /// Transactions for a proposal, lazily: round-robin over members, oldest first within a member,
+    /// without those in flight. The caller stops when its block is full. Ids that `exclude` names are
+    /// passed over, each time anew.
+    pub fn candidates<'a>(
+        &'a self,
+        exclude: &'a dyn Fn(&TransactionId) -> bool,
+    ) -> impl Iterator<Item = VerifiedTransaction> + 'a {
+        let (after, upto) = match self.cursor {
+            Some(cursor) => (
+                self.senders.range((Bound::Excluded(cursor), Bound::Unbounded)),
+                Some(self.senders.range(..=cursor)),
+            ),
+            None => (self.senders.range::<PublicKey, _>(..), None),
+        };
+        let members = after.chain(upto.into_iter().flatten());
+        let lanes = members.filter(|(_, s)| !s.ready.is_empty()).map(|(_, s)| s.ready.values()).collect();
+        Candidates { lanes, exclude }
+    }
+
+    /// Sets the transactions of a proposal in flight aside: they are no candidates until the proposal
+    /// is dropped. Ids that are not here yet count too. Marking a block again changes nothing.
+    pub fn mark_proposed(&mut self, block: BlockHash, ids: &[TransactionId]) {
+        let btree_map::Entry::Vacant(proposal) = self.proposals.entry(block) else { return };
+        proposal.insert(ids.to_vec());
+        for id in ids {
+            *self.marks.entry(*id).or_insert(0) += 1;
+            if let Some(entry) = self.entries.get(id) {
+                let key = entry.transaction.transaction().sender;
+                if let Some(sender) = self.senders.get_mut(&key) {
+                    sender.ready.remove(&entry.arrival);
+                }
+                self.cursor = Some(key);
+            }
+        }
+    }
+
+    /// Whether a proposal in flight holds this id.
+    pub fn is_marked(&self, id: &TransactionId) -> bool {
+        self.marks.contains_key(id)
+    }
+
+    /// A proposal was dropped: its transactions are candidates again, at their old places. Those on
+    /// the reserve move to their member's quota; the ids of those that find no room there are returned,
+    /// and no longer held.
+    pub fn unmark(&mut self, block: &BlockHash, now: Duration) -> Vec<TransactionId> {
+        let mut dropped = Vec::new();
+        for id in self.proposals.remove(block).unwrap_or_default() {
+            if !self.release_mark(&id) {
+                continue;
+            }
+            let Some(entry) = self.entries.get(&id) else { continue };
+            let transaction = entry.transaction.clone();
+            let (arrival, required) = (entry.arrival, entry.required);
+            let (key, bytes) = (transaction.transaction().sender, transaction.bytes().len());
+            if required {
+                if self.check_room(&key, bytes).is_err() {
+                    self.take(&id, now);
+                    dropped.push(id);
+                    continue;
+                }
+                self.used_reserve.remove(bytes);
+                self.used.add(bytes);
+            }
+            let sender = self.senders.get_mut(&key).expect("every entry has its sender");
+            if required {
+                sender.used.add(bytes);
+            }
+            sender.ready.insert(arrival, transaction);
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.required = false;
+            }
+        }
+        dropped
+    }
+
+    /// Takes one mark off an id; true if it was the last.
+    fn release_mark(&mut self, id: &TransactionId) -> bool {
+        match self.marks.get_mut(id) {
+            Some(count) if *count > 1 => {
+                *count -= 1;
+                false
+            }
+            Some(_) => self.marks.remove(id).is_some(),
+            None => false,
+        }
+    }
+
+    /// A block committed: its transactions leave, whether its proposal was marked or not.
+    pub fn committed(
+        &mut self,
+        block: &BlockHash,
+        height: Height,
+        transactions: &[VerifiedTransaction],
+        now: Duration,
+    ) {
+        let mut members = BTreeSet::new();
+        for transaction in transactions {
+            members.insert(transaction.transaction().sender);
+            if let Some(entry) = self.take(&transaction.id(), now) {
+                self.remember(&entry, Some(height));
+            }
+        }
+        self.unmark(block, now);
+        let floods = |used: Usage| {
+            used.transactions > self.limits.member_transactions / 4
+                || used.bytes > self.limits.member_bytes / 4
+        };
+        let flooding: Vec<PublicKey> =
+            members.into_iter().filter(|key| self.senders.get(key).is_some_and(|s| floods(s.used))).collect();
+        for key in flooding {
+            self.restart_clock(&key, now);
+        }
+    }
+
+    /// Removes what can commit no more: whatever expires before `time`. Returns the ids.
+    ///
+    /// `time` is the latest committed block's timestamp or, if later, the wall clock minus the allowed
+    /// drift: no new block may carry an earlier one. Without the second, a transaction that expired
+    /// in an idle chain would wait for ever and have leaders suspected.
+    pub fn expire(&mut self, time: Timestamp, now: Duration) -> Vec<TransactionId> {
+        let mut expired = Vec::new();
+        while let Some((&(expires_at, _), &id)) = self.by_expiry.first_key_value() {
+            if expires_at >= time {
+                break;
+            }
+            if let Some(entry) = self.take(&id, now) {
+                self.remember(&entry, None);
+            }
+            expired.push(id);
+        }
+        expired
+    }
+
+    /// The moment since which the most neglected member has been waiting, for the leader-suspicion
+    /// timer; `None` if nobody waits. Members whose oldest transaction has expired by the wall clock
+    /// do not count: no leader may propose it. Never before the last [`Mempool::reset_waiting`].
+    pub fn oldest_waiting(&self, wall: Timestamp) -> Option<Duration> {
+        let waits = |key: &PublicKey| {
+            let head = self.senders.get(key).and_then(|sender| sender.queue.values().next());
+            head.and_then(|id| self.entries.get(id))
+                .is_some_and(|entry| entry.transaction.transaction().expires_at > wall)
+        };
+        let (since, _) = self.heads.iter().find(|(_, key)| waits(key))?;
+        Some((*since).max(self.waiting_floor))
+    }
+
+    /// Gives a new leader its time: no clock counts from before `now`.
+    pub fn reset_waiting(&mut self, now: Duration) {
+        self.waiting_floor = now;
+    }
+
+    /// How this node came to know a transaction; `None` if it never did, or has forgotten.
+    pub fn trace(&self, id: &TransactionId) -> Option<Trace> {
+        match self.entries.get(id) {
+            Some(entry) => Some(trace_of(entry, None)),
+            None => self.traces.get(id).cloned(),
+        }
+    }
+
+    fn remember(&mut self, entry: &Entry, committed: Option<Height>) {
+        let id = entry.transaction.id();
+        if self.traces.insert(id, trace_of(entry, committed)).is_none() {
+            self.trace_order.push_back(id);
+        }
+        if self.trace_order.len() > TRACE_RING
+            && let Some(oldest) = self.trace_order.pop_front()
+        {
+            self.traces.remove(&oldest);
+        }
+    }
+}
+
+fn trace_of(entry: &Entry, committed: Option<Height>) -> Trace {
+    Trace { first_seen: entry.first_seen, from: entry.origin.from, hops: entry.origin.hops, committed }
+}
+
+/// Round-robin over the members' queues.
+struct Candidates<'a> {
+    lanes: VecDeque<btree_map::Values<'a, Arrival, VerifiedTransaction>>,
+    exclude: &'a dyn Fn(&TransactionId) -> bool,
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = VerifiedTransaction;
+
+    fn next(&mut self) -> Option<VerifiedTransaction> {
+        while let Some(mut lane) = self.lanes.pop_front() {
+            if let Some(found) = lane.find(|transaction| !(self.exclude)(&transaction.id())) {
+                self.lanes.push_back(lane);
+                return Some(found.clone());
+            }
+        }
+        None
+    }
+}
