@@ -1,0 +1,359 @@
+//! Execution: a pure function of the parent's state and a block's transactions.
+//!
+//! A transaction writes into a scratch map that joins the block's changes if every operation applied,
+//! and is dropped otherwise: a failed transaction is recorded with its reason and changes nothing.
+//! A failure is an outcome like any other. Only the store can make execution itself fail.
+//!
+//! | operation | fails with, checked in this order |
+//! |---|---|
+//! | `CreateNamespace` | `NamespaceExists` |
+//! | `SetNamespaceMembers` | `NoSuchNamespace`, `NotOwner`, `NoSuchMember` |
+//! | `Put` | `NoSuchNamespace`, `NotWriter`, `VersionMismatch` |
+//! | `Delete` | `NoSuchNamespace`, `NotWriter`, `NoSuchKey`, `VersionMismatch` |
+//! | `CreateAsset` | `AssetExists` |
+//! | `Mint` | `NoSuchAsset`, `NotIssuer`, `NoSuchMember`, `SupplyOverflow` |
+//! | `Transfer` | `NoSuchAsset`, `NoSuchMember`, `InsufficientBalance` |
+//! | `Burn` | `NoSuchAsset`, `InsufficientBalance` |
+//!
+//! A key's version is the height of the block that last wrote it. All writes of one block give the
+//! same version, so within a block a compare-and-set cannot tell them apart; from outside only the
+//! state after whole blocks is visible, and there a version names exactly one value.
+
+use crate::reader::{Layer, Reader};
+use crate::state::{Asset, Entry, Namespace, StateKey, StateValue};
+use crate::store::{Store, StoreError};
+use crate::tree::{self, Change, Slot};
+use bytes::Bytes;
+use quorate_types::codec;
+use quorate_types::hash::Hash;
+use quorate_types::ids::Height;
+use quorate_types::keys::PublicKey;
+use quorate_types::member::Member;
+use quorate_types::outcome::{Failure, Outcome};
+use quorate_types::transaction::{Operation, Transaction, Version};
+use std::collections::BTreeMap;
+
+/// Why an operation stops: its own fault, or the store's.
+enum Stop {
+    Failed(Failure),
+    Store(StoreError),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Stop {
+        Stop::Failed(failure)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Stop {
+        Stop::Store(error)
+    }
+}
+
+/// A state value as the block under execution sees it.
+struct Seen {
+    value: Option<StateValue>,
+    /// Whether the block changed it, rather than only read it.
+    changed: bool,
+}
+
+/// The execution of one block.
+pub(crate) struct Execution<'a, 'r, S> {
+    reader: &'a mut Reader<'r, S>,
+    members: &'a BTreeMap<PublicKey, Member>,
+    /// The tree after the parent.
+    root: Slot,
+    /// The block's height, and so the version of all it writes.
+    height: Height,
+    /// What the block's transactions read and changed so far. Entries are here only once written:
+    /// their old values are never loaded, so that naming large ones costs nothing.
+    block: BTreeMap<StateKey, Seen>,
+    /// What the transaction under execution changed so far.
+    transaction: BTreeMap<StateKey, Option<StateValue>>,
+}
+
+impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
+    pub(crate) fn new(
+        reader: &'a mut Reader<'r, S>,
+        members: &'a BTreeMap<PublicKey, Member>,
+        root: Slot,
+        height: Height,
+    ) -> Execution<'a, 'r, S> {
+        Execution { reader, members, root, height, block: BTreeMap::new(), transaction: BTreeMap::new() }
+    }
+
+    /// Writes a value outside of any transaction: a founding fact.
+    pub(crate) fn found(&mut self, key: StateKey, value: StateValue) {
+        self.block.insert(key, Seen { value: Some(value), changed: true });
+    }
+
+    /// Executes one transaction.
+    pub(crate) fn transaction(&mut self, transaction: &Transaction) -> Result<Outcome, StoreError> {
+        self.transaction.clear();
+        for (index, operation) in transaction.operations.iter().enumerate() {
+            match self.operation(&transaction.sender, operation) {
+                Ok(()) => {}
+                Err(Stop::Failed(reason)) => {
+                    self.transaction.clear();
+                    let operation =
+                        u16::try_from(index).expect("a verified transaction has at most 64 operations");
+                    return Ok(Outcome::Failed { operation, reason });
+                }
+                Err(Stop::Store(error)) => return Err(error),
+            }
+        }
+        for (key, value) in std::mem::take(&mut self.transaction) {
+            self.block.insert(key, Seen { value, changed: true });
+        }
+        Ok(Outcome::Applied)
+    }
+
+    fn operation(&mut self, sender: &PublicKey, operation: &Operation) -> Result<(), Stop> {
+        match operation {
+            Operation::CreateNamespace { namespace } => self.create_namespace(sender, namespace),
+            Operation::SetNamespaceMembers { namespace, owners, writers } => {
+                self.set_namespace_members(sender, namespace, owners, writers)
+            }
+            Operation::Put { namespace, key, value, expected } => {
+                self.put(sender, namespace, key, value, *expected)
+            }
+            Operation::Delete { namespace, key, expected } => self.delete(sender, namespace, key, *expected),
+            Operation::CreateAsset { asset } => self.create_asset(sender, asset),
+            Operation::Mint { asset, to, amount } => self.mint(sender, asset, to, *amount),
+            Operation::Transfer { asset, to, amount } => self.transfer(sender, asset, to, *amount),
+            Operation::Burn { asset, amount } => self.burn(sender, asset, *amount),
+        }
+    }
+
+    fn create_namespace(&mut self, sender: &PublicKey, name: &str) -> Result<(), Stop> {
+        let key = StateKey::Namespace(name.to_owned());
+        if self.get(&key)?.is_some() {
+            return Err(Failure::NamespaceExists.into());
+        }
+        let namespace = Namespace { owners: vec![*sender], writers: vec![*sender] };
+        self.set(key, Some(StateValue::Namespace(namespace)));
+        Ok(())
+    }
+
+    fn set_namespace_members(
+        &mut self,
+        sender: &PublicKey,
+        name: &str,
+        owners: &[PublicKey],
+        writers: &[PublicKey],
+    ) -> Result<(), Stop> {
+        if self.namespace(name)?.owners.binary_search(sender).is_err() {
+            return Err(Failure::NotOwner.into());
+        }
+        for key in owners.iter().chain(writers) {
+            self.member(key)?;
+        }
+        let namespace = Namespace { owners: owners.to_vec(), writers: writers.to_vec() };
+        self.set(StateKey::Namespace(name.to_owned()), Some(StateValue::Namespace(namespace)));
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        sender: &PublicKey,
+        namespace: &str,
+        key: &[u8],
+        value: &[u8],
+        expected: Option<Version>,
+    ) -> Result<(), Stop> {
+        self.writer(sender, namespace)?;
+        let key = StateKey::Entry { namespace: namespace.to_owned(), key: key.to_vec() };
+        if let Some(expected) = expected {
+            self.expect(&key, expected)?;
+        }
+        let entry = Entry { version: Version(self.height), value: value.to_vec() };
+        self.set(key, Some(StateValue::Entry(entry)));
+        Ok(())
+    }
+
+    fn delete(
+        &mut self,
+        sender: &PublicKey,
+        namespace: &str,
+        key: &[u8],
+        expected: Option<Version>,
+    ) -> Result<(), Stop> {
+        self.writer(sender, namespace)?;
+        let key = StateKey::Entry { namespace: namespace.to_owned(), key: key.to_vec() };
+        if self.entry_version(&key)? == Version::ABSENT {
+            return Err(Failure::NoSuchKey.into());
+        }
+        if let Some(expected) = expected {
+            self.expect(&key, expected)?;
+        }
+        self.set(key, None);
+        Ok(())
+    }
+
+    fn create_asset(&mut self, sender: &PublicKey, name: &str) -> Result<(), Stop> {
+        let key = StateKey::Asset(name.to_owned());
+        if self.get(&key)?.is_some() {
+            return Err(Failure::AssetExists.into());
+        }
+        self.set(key, Some(StateValue::Asset(Asset { issuer: *sender, supply: 0 })));
+        Ok(())
+    }
+
+    fn mint(&mut self, sender: &PublicKey, name: &str, to: &PublicKey, amount: u128) -> Result<(), Stop> {
+        let Asset { issuer, supply } = self.asset(name)?;
+        if issuer != *sender {
+            return Err(Failure::NotIssuer.into());
+        }
+        self.member(to)?;
+        let supply = supply.checked_add(amount).ok_or(Failure::SupplyOverflow)?;
+        // No balance exceeds the supply, so this sum fits as well.
+        let balance = self.balance(name, to)?.checked_add(amount).ok_or(Failure::SupplyOverflow)?;
+        self.set_asset(name, Asset { issuer, supply });
+        self.set_balance(name, to, balance);
+        Ok(())
+    }
+
+    fn transfer(&mut self, sender: &PublicKey, name: &str, to: &PublicKey, amount: u128) -> Result<(), Stop> {
+        self.asset(name)?;
+        self.member(to)?;
+        let balance = self.balance(name, sender)?;
+        let rest = balance.checked_sub(amount).ok_or(Failure::InsufficientBalance { balance })?;
+        // Taken before it is given: a transfer to oneself then changes nothing.
+        self.set_balance(name, sender, rest);
+        let received = self.balance(name, to)?.checked_add(amount).ok_or(Failure::SupplyOverflow)?;
+        self.set_balance(name, to, received);
+        Ok(())
+    }
+
+    fn burn(&mut self, sender: &PublicKey, name: &str, amount: u128) -> Result<(), Stop> {
+        let Asset { issuer, supply } = self.asset(name)?;
+        let balance = self.balance(name, sender)?;
+        let rest = balance.checked_sub(amount).ok_or(Failure::InsufficientBalance { balance })?;
+        let supply = supply
+            .checked_sub(amount)
+            .ok_or_else(|| StoreError::Corrupt(format!("asset {name:?}: a balance exceeds the supply")))?;
+        self.set_balance(name, sender, rest);
+        self.set_asset(name, Asset { issuer, supply });
+        Ok(())
+    }
+
+    /// Membership is what the founders fixed: no operation changes it.
+    fn member(&self, key: &PublicKey) -> Result<(), Failure> {
+        if self.members.contains_key(key) { Ok(()) } else { Err(Failure::NoSuchMember) }
+    }
+
+    fn namespace(&mut self, name: &str) -> Result<&Namespace, Stop> {
+        match self.get(&StateKey::Namespace(name.to_owned()))? {
+            Some(StateValue::Namespace(namespace)) => Ok(namespace),
+            _ => Err(Failure::NoSuchNamespace.into()),
+        }
+    }
+
+    fn writer(&mut self, sender: &PublicKey, namespace: &str) -> Result<(), Stop> {
+        match self.namespace(namespace)?.writers.binary_search(sender) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::NotWriter.into()),
+        }
+    }
+
+    fn expect(&mut self, key: &StateKey, expected: Version) -> Result<(), Stop> {
+        let found = self.entry_version(key)?;
+        if found == expected { Ok(()) } else { Err(Failure::VersionMismatch { found: found.0 }.into()) }
+    }
+
+    fn asset(&mut self, name: &str) -> Result<Asset, Stop> {
+        match self.get(&StateKey::Asset(name.to_owned()))? {
+            Some(StateValue::Asset(asset)) => Ok(asset.clone()),
+            _ => Err(Failure::NoSuchAsset.into()),
+        }
+    }
+
+    fn set_asset(&mut self, name: &str, asset: Asset) {
+        self.set(StateKey::Asset(name.to_owned()), Some(StateValue::Asset(asset)));
+    }
+
+    fn balance(&mut self, asset: &str, member: &PublicKey) -> Result<u128, Stop> {
+        match self.get(&StateKey::Balance { asset: asset.to_owned(), member: *member })? {
+            Some(StateValue::Balance(units)) => Ok(*units),
+            _ => Ok(0),
+        }
+    }
+
+    /// A balance of 0 leaves the state.
+    fn set_balance(&mut self, asset: &str, member: &PublicKey, units: u128) {
+        let key = StateKey::Balance { asset: asset.to_owned(), member: *member };
+        self.set(key, (units > 0).then_some(StateValue::Balance(units)));
+    }
+
+    fn set(&mut self, key: StateKey, value: Option<StateValue>) {
+        self.transaction.insert(key, value);
+    }
+
+    /// What `key` holds now. Not for entries: see [`Execution::entry_version`].
+    fn get(&mut self, key: &StateKey) -> Result<Option<&StateValue>, StoreError> {
+        if !self.transaction.contains_key(key) && !self.block.contains_key(key) {
+            let value = read(self.reader, self.root, key)?;
+            self.block.insert(key.clone(), Seen { value, changed: false });
+        }
+        Ok(match self.transaction.get(key) {
+            Some(value) => value.as_ref(),
+            None => self.block.get(key).and_then(|seen| seen.value.as_ref()),
+        })
+    }
+
+    /// The version of an entry, which the tree tells without its value being loaded.
+    fn entry_version(&mut self, key: &StateKey) -> Result<Version, StoreError> {
+        let written = match self.transaction.get(key) {
+            Some(value) => Some(value),
+            None => self.block.get(key).map(|seen| &seen.value),
+        };
+        Ok(match written {
+            Some(Some(StateValue::Entry(entry))) => entry.version,
+            Some(_) => Version::ABSENT,
+            None => tree::find(self.reader, self.root, &key.hash())?.map_or(Version::ABSENT, Version),
+        })
+    }
+
+    /// Brings the tree up to date with everything the block changed.
+    pub(crate) fn finish(self) -> Result<Layer, StoreError> {
+        let mut values: BTreeMap<Hash, Bytes> = BTreeMap::new();
+        let mut changes = Vec::new();
+        for (key, seen) in self.block.iter().filter(|(_, seen)| seen.changed) {
+            let place = key.hash();
+            let leaf = seen.value.as_ref().map(|value| {
+                let encoded = codec::encode_bytes(value);
+                let leaf = tree::leaf_hash(&place, &Hash::of(&[&encoded]));
+                values.insert(place, encoded);
+                leaf
+            });
+            changes.push(Change { key: place, leaf });
+        }
+        changes.sort_unstable_by_key(|change| change.key);
+        let updated = tree::update(self.reader, self.root, &changes, self.height)?;
+        Ok(Layer { root: updated.root, pages: updated.pages, replaced: updated.replaced, values })
+    }
+}
+
+/// What the state under `root` holds at `key`.
+pub(crate) fn read<S: Store>(
+    reader: &mut Reader<'_, S>,
+    root: Slot,
+    key: &StateKey,
+) -> Result<Option<StateValue>, StoreError> {
+    let place = key.hash();
+    let Some(version) = tree::find(reader, root, &place)? else { return Ok(None) };
+    let bytes = reader.value(version, &place)?;
+    decode_value(&bytes, key).map(Some)
+}
+
+/// A value from the store, which must be one that `key` can have.
+pub(crate) fn decode_value(bytes: &[u8], key: &StateKey) -> Result<StateValue, StoreError> {
+    let value = codec::decode(bytes, crate::table::VALUE_LIMIT)
+        .map_err(|error| StoreError::Corrupt(format!("the value of {key:?}: {error}")))?;
+    if key.fits(&value) {
+        Ok(value)
+    } else {
+        Err(StoreError::Corrupt(format!("the value of {key:?} is of another kind")))
+    }
+}

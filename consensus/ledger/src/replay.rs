@@ -1,0 +1,99 @@
+//! Replay protection: which unexpired transactions are committed.
+//!
+//! An expired transaction needs no memory, it is refused for being expired; so only ids whose expiry
+//! is not before the tip's time are kept. They follow from the chain, so they are not in the tree.
+//!
+//! An entry is the time of expiry and the first 16 bytes of the id (whose preimage covers the time):
+//! 24 bytes, in one ordered set in which expired entries come first. To hit another's entry takes
+//! 2^128 hashes; who collides two of their own with 2^64 has the second refused, by everyone alike.
+//! The set holds at most what the chain commits within `max_lifetime_ms` of block time.
+//!
+//! In the store each block's entries are one value under its height, removed when all have expired.
+
+use crate::store::{Column, Store, StoreError, Write};
+use crate::table;
+use quorate_types::codec;
+use quorate_types::ids::{Height, Timestamp};
+use quorate_types::transaction::VerifiedTransaction;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, VecDeque};
+
+/// A transaction as the index knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Ticket {
+    pub(crate) expires_at: Timestamp,
+    id: [u8; 16],
+}
+
+impl Ticket {
+    pub(crate) fn of(transaction: &VerifiedTransaction) -> Ticket {
+        let id = transaction.id();
+        let (id, _) = id.0.0.split_first_chunk().expect("an id has 32 bytes");
+        Ticket { expires_at: transaction.transaction().expires_at, id: *id }
+    }
+}
+
+/// The unexpired transactions of committed blocks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReplayIndex {
+    tickets: BTreeSet<Ticket>,
+    /// The records in the store, ascending by height, each with its latest expiry.
+    records: VecDeque<(Height, Timestamp)>,
+}
+
+/// How many records are read at once at opening: each may hold a whole block's tickets.
+const RECORDS_READ: usize = 64;
+
+impl ReplayIndex {
+    /// Rebuilds the index from the records in the store.
+    pub(crate) fn load(store: &impl Store, time: Timestamp) -> Result<ReplayIndex, StoreError> {
+        let mut index = ReplayIndex::default();
+        let end = table::ids_key(Height(u64::MAX));
+        let mut from = table::ids_key(Height::GENESIS);
+        loop {
+            let records = store.range(Column::Meta, &from, &end, RECORDS_READ)?;
+            let Some((last, _)) = records.last() else { return Ok(index) };
+            // The least key above the last one read.
+            from = [&last[..], &[0]].concat();
+            for (key, bytes) in &records {
+                let height = table::ids_height(key)
+                    .ok_or_else(|| StoreError::Corrupt(format!("{key:02x?} is no key of a record of ids")))?;
+                let tickets: Vec<Ticket> = table::decode(Column::Meta, key, bytes)?;
+                let Some(latest) = tickets.iter().map(|ticket| ticket.expires_at).max() else { continue };
+                index.records.push_back((height, latest));
+                index.tickets.extend(tickets.into_iter().filter(|ticket| ticket.expires_at >= time));
+            }
+        }
+    }
+
+    pub(crate) fn contains(&self, ticket: &Ticket) -> bool {
+        self.tickets.contains(ticket)
+    }
+
+    /// Takes in a committed block of this height and time, and forgets what has expired by then.
+    /// `tickets` must be ascending and not empty, for a block is not.
+    pub(crate) fn commit(
+        &mut self,
+        height: Height,
+        time: Timestamp,
+        tickets: &[Ticket],
+        writes: &mut Vec<Write>,
+    ) {
+        let latest = tickets.last().expect("a block has transactions").expires_at;
+        writes.push(Write::put(Column::Meta, table::ids_key(height), codec::encode(tickets)));
+        self.records.push_back((height, latest));
+        self.tickets.extend(tickets);
+        while self.tickets.first().is_some_and(|ticket| ticket.expires_at < time) {
+            self.tickets.pop_first();
+        }
+        while self.records.front().is_some_and(|(_, latest)| *latest < time) {
+            let (height, _) = self.records.pop_front().expect("just seen");
+            writes.push(Write::delete(Column::Meta, table::ids_key(height)));
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.tickets.len()
+    }
+}
