@@ -119,9 +119,10 @@ mod tests {
 
     #[test]
     fn layout_is_fixed_width_little_endian() {
-        assert_eq!(encode(&(1u16, 2u32, "ab", Some(3u8))), [
-            1, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', 1, 3
-        ]);
+        assert_eq!(
+            encode(&(1u16, 2u32, "ab", Some(3u8))),
+            [1, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', 1, 3]
+        );
     }
 
     #[test]
@@ -129,7 +130,10 @@ mod tests {
         let bytes = encode(&7u32);
         assert_eq!(decode::<u32>(&bytes, 4), Ok(7));
         assert!(matches!(decode::<u32>(&bytes[..3], 4), Err(DecodeError::Malformed(_))));
-        assert!(matches!(decode::<u32>(&[bytes.clone(), vec![0]].concat(), 9), Err(DecodeError::Malformed(_))));
+        assert!(matches!(
+            decode::<u32>(&[bytes.clone(), vec![0]].concat(), 9),
+            Err(DecodeError::Malformed(_))
+        ));
         assert_eq!(decode::<u32>(&bytes, 3), Err(DecodeError::TooLong { found: 4, limit: 3 }));
     }
 

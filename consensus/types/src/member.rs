@@ -35,7 +35,9 @@ impl Member {
 
 /// A name that breaks the rule for names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} is no name: 1 to 64 characters out of a-z, 0-9, '-', '_', '.', the first a letter or digit")]
+#[error(
+    "{name:?} is no name: 1 to 64 characters out of a-z, 0-9, '-', '_', '.', the first a letter or digit"
+)]
 pub struct NameError {
     /// The name, cut to its first 80 characters.
     pub name: String,
@@ -49,7 +51,8 @@ pub struct NameError {
 pub fn check_name(name: &str) -> Result<(), NameError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let fits = !name.is_empty() && name.len() <= crate::parameters::limits::NAME_BYTES;
-    if fits && plain(name.as_bytes()[0]) && name.bytes().all(|b| plain(b) || matches!(b, b'-' | b'_' | b'.')) {
+    if fits && plain(name.as_bytes()[0]) && name.bytes().all(|b| plain(b) || matches!(b, b'-' | b'_' | b'.'))
+    {
         Ok(())
     } else {
         Err(NameError { name: name.chars().take(80).collect() })

@@ -127,7 +127,13 @@ impl Tree {
 ///
 /// # Errors
 /// See [`ProofError`]. Too many nodes are refused like too few.
-pub fn verify_inclusion(root: &Hash, leaf: &Hash, index: u64, size: u64, path: &[Hash]) -> Result<(), ProofError> {
+pub fn verify_inclusion(
+    root: &Hash,
+    leaf: &Hash,
+    index: u64,
+    size: u64,
+    path: &[Hash],
+) -> Result<(), ProofError> {
     if index >= size {
         return Err(ProofError::OutOfRange { index, size });
     }

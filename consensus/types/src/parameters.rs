@@ -99,7 +99,12 @@ impl Parameters {
         let rules = [
             ("window", self.window, 1, limits::WINDOW),
             ("term_blocks", self.term_blocks, 1, u64::MAX),
-            ("max_block_transactions", self.max_block_transactions.into(), 1, limits::BLOCK_TRANSACTIONS as u64),
+            (
+                "max_block_transactions",
+                self.max_block_transactions.into(),
+                1,
+                limits::BLOCK_TRANSACTIONS as u64,
+            ),
             ("max_block_bytes", block_bytes, 1024, limits::BLOCK_BYTES as u64),
             (
                 "max_transaction_bytes",

@@ -6,8 +6,8 @@ use crate::codec;
 use crate::hash::{BlockHash, ChainId, ResultHash, TransactionId};
 use crate::merkle::{self, Path, ProofError};
 use crate::outcome::{Outcome, OutcomeRecord};
-use crate::transaction::{SignedTransaction, TransactionError};
 use crate::signed::Verify;
+use crate::transaction::{SignedTransaction, TransactionError};
 use crate::validators::ValidatorSet;
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +72,10 @@ impl Finality {
         let (block, result) = self.linked(chain, validators)?;
         let commit = &self.certificate.commit;
         let certified = self.descendants.last().unwrap_or(&self.header);
-        if commit.block != block || commit.height != certified.height || result.is_some_and(|r| r != commit.result) {
+        if commit.block != block
+            || commit.height != certified.height
+            || result.is_some_and(|r| r != commit.result)
+        {
             return Err(ReceiptError::WrongCertificate);
         }
         Ok(self.certificate.verify(chain, validators)?)
@@ -80,7 +83,11 @@ impl Finality {
 
     /// Walks from the block to the certified header; returns its hash and, when that is the block
     /// itself, the hash of the result that the certificate must name.
-    fn linked(&self, chain: &ChainId, validators: &ValidatorSet) -> Result<(BlockHash, Option<ResultHash>), ReceiptError> {
+    fn linked(
+        &self,
+        chain: &ChainId,
+        validators: &ValidatorSet,
+    ) -> Result<(BlockHash, Option<ResultHash>), ReceiptError> {
         let set = validators.hash(chain);
         let mut header = &self.header;
         check_header(header, chain, &set)?;
@@ -129,7 +136,12 @@ impl Inclusion {
     ///
     /// # Errors
     /// `TransactionPath` or `OutcomePath` of [`ReceiptError`].
-    pub fn verify(&self, id: TransactionId, header: &Header, result: &BlockResult) -> Result<(), ReceiptError> {
+    pub fn verify(
+        &self,
+        id: TransactionId,
+        header: &Header,
+        result: &BlockResult,
+    ) -> Result<(), ReceiptError> {
         let (index, size) = (u64::from(self.index), u64::from(header.transaction_count));
         let leaf = merkle::leaf_hash(&id.0.0);
         merkle::verify_inclusion(&header.transactions_root, &leaf, index, size, &self.transaction_path)

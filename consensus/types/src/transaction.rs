@@ -212,7 +212,11 @@ impl Operation {
 }
 
 fn check_key(key: &[u8]) -> Result<(), OperationError> {
-    if (1..=limits::KEY_BYTES).contains(&key.len()) { Ok(()) } else { Err(OperationError::KeyLength(key.len())) }
+    if (1..=limits::KEY_BYTES).contains(&key.len()) {
+        Ok(())
+    } else {
+        Err(OperationError::KeyLength(key.len()))
+    }
 }
 
 fn is_member_list(keys: &[PublicKey]) -> bool {
@@ -270,10 +274,7 @@ impl Verify for SignedTransaction {
     fn verify(&self, chain: &ChainId) -> Result<(), TransactionError> {
         self.transaction.check(chain)?;
         let preimage = Domain::Transaction.preimage(chain, &codec::encode(&self.transaction));
-        self.transaction
-            .sender
-            .verify(&preimage, &self.signature)
-            .map_err(|_| TransactionError::BadSignature)
+        self.transaction.sender.verify(&preimage, &self.signature).map_err(|_| TransactionError::BadSignature)
     }
 }
 

@@ -1,0 +1,1 @@
+//! Scripted clusters: see `tests/`.
