@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::card::LoadError;
 use crate::document::Document;
+use quorate_ledger::Genesis;
 use quorate_types::hash::ChainId;
 use quorate_types::ids::{Timestamp, ValidatorIndex};
 use quorate_types::keys::PublicKey;
@@ -78,6 +79,17 @@ impl Founding {
     /// See [`LoadError`]: unreadable, against a rule, or not signed by all validators.
     pub fn load(path: &Path) -> Result<Founding, LoadError> {
         Ok(Document::load(path)?.finalised()?)
+    }
+
+    /// The founding facts as the ledger needs them.
+    pub fn ledger_genesis(&self) -> Genesis {
+        Genesis {
+            chain: self.chain,
+            parameters: self.parameters.clone(),
+            members: self.members.clone(),
+            validators: self.validators.clone(),
+            timestamp: self.created,
+        }
     }
 
     /// The chain id.

@@ -94,6 +94,9 @@ fn four_validators_and_two_members_found_a_chain() {
             assert_eq!(founding.validators().get(index).unwrap().member, details.member_key);
         }
     }
+    let genesis = founding.ledger_genesis();
+    assert_eq!((genesis.chain, genesis.timestamp), (founding.chain(), created));
+    assert_eq!((genesis.members.len(), genesis.validators.len()), (6, 4));
     assert_eq!(founding.validator(ValidatorIndex(4)), None);
     assert_eq!(founding.member_by_name("nobody"), None);
 }
