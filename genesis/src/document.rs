@@ -453,8 +453,9 @@ fn check_chain(chain: &ChainText, source: &Source<'_>) -> Result<(), Refusal> {
 
 fn check_parameters(found: &Parameters, source: &Source<'_>) -> Result<(), Refusal> {
     let table = Step::Key("parameters");
+    let written = source.names_in("parameters");
     for (name, _) in parameters::list(found) {
-        if !source.contains(&[table, Step::Key(name)]) {
+        if !written.contains(name) {
             return Err(Refusal::new(source.locate(&[table]), Reason::MissingParameter(name.to_owned())));
         }
     }

@@ -10,16 +10,16 @@ use tempfile::NamedTempFile;
 /// members is below 2 MiB.
 pub const MAX_TEXT_BYTES: u64 = 8 << 20;
 
-/// Why a file could not be read or written.
+/// Why a file could not be read or written. The message is complete: it has no further source.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The operating system refused to read it.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        error: io::Error,
     },
     /// Longer than [`MAX_TEXT_BYTES`], or not UTF-8.
     #[error("{} is no text file of at most {MAX_TEXT_BYTES} bytes; give the TOML file itself", path.display())]
@@ -34,12 +34,12 @@ pub enum FileError {
         path: PathBuf,
     },
     /// The operating system refused to write it. No partial file remains.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {error}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -48,7 +48,7 @@ pub enum FileError {
 /// # Errors
 /// [`FileError::Read`], or [`FileError::NotText`] before more than [`MAX_TEXT_BYTES`] are in memory.
 pub fn read_text(path: &Path) -> Result<String, FileError> {
-    let failed = |source| FileError::Read { path: path.to_owned(), source };
+    let failed = |error| FileError::Read { path: path.to_owned(), error };
     let not_text = || FileError::NotText { path: path.to_owned() };
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
@@ -76,7 +76,7 @@ pub fn write_new(path: &Path, text: &str, access: Access) -> Result<(), FileErro
     let staged = stage(path, text, access)?;
     staged.persist_noclobber(path).map_err(|refused| match refused.error.kind() {
         io::ErrorKind::AlreadyExists => FileError::Exists { path: path.to_owned() },
-        _ => FileError::Write { path: path.to_owned(), source: refused.error },
+        _ => FileError::Write { path: path.to_owned(), error: refused.error },
     })?;
     sync_directory(path)
 }
@@ -90,7 +90,7 @@ pub fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     let staged = stage(path, text, Access::Public)?;
     staged
         .persist(path)
-        .map_err(|refused| FileError::Write { path: path.to_owned(), source: refused.error })?;
+        .map_err(|refused| FileError::Write { path: path.to_owned(), error: refused.error })?;
     sync_directory(path)
 }
 
@@ -116,14 +116,14 @@ fn stage(path: &Path, text: &str, access: Access) -> Result<NamedTempFile, FileE
         staged.as_file().sync_all()?;
         Ok(staged)
     };
-    write().map_err(|source| FileError::Write { path: path.to_owned(), source })
+    write().map_err(|error| FileError::Write { path: path.to_owned(), error })
 }
 
 /// Makes a rename durable.
 fn sync_directory(path: &Path) -> Result<(), FileError> {
     File::open(directory(path))
         .and_then(|directory| directory.sync_all())
-        .map_err(|source| FileError::Write { path: path.to_owned(), source })
+        .map_err(|error| FileError::Write { path: path.to_owned(), error })
 }
 
 #[cfg(test)]

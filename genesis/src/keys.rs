@@ -146,7 +146,7 @@ impl MemberKeys {
     /// See [`KeyFileError`]. No existing file is touched; of the new ones all are written, or none.
     pub fn create(dir: &Path, validator: bool) -> Result<MemberKeys, KeyFileError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|source| FileError::Write { path: dir.to_owned(), source })?;
+        made.map_err(|error| FileError::Write { path: dir.to_owned(), error })?;
         for kind in [KeyKind::Member, KeyKind::Vote, KeyKind::Transport] {
             let path = dir.join(kind.file_name());
             if path.symlink_metadata().is_ok() {
@@ -224,7 +224,7 @@ fn read_key(path: &Path, kind: KeyKind) -> Result<SecretKey, KeyFileError> {
     /// Three lines are below 200 bytes.
     const MAX_KEY_FILE_BYTES: u64 = 1024;
 
-    let failed = |source| FileError::Read { path: path.to_owned(), source };
+    let failed = |error| FileError::Read { path: path.to_owned(), error };
     let file = File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => KeyFileError::Missing { path: path.to_owned() },
         _ => failed(error).into(),

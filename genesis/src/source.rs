@@ -7,6 +7,7 @@ use quorate_types::hash::ChainId;
 use quorate_types::keys::PublicKey;
 use quorate_types::member::NameError;
 use quorate_types::parameters::{ParameterError, limits};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use toml::de::{DeArray, DeTable, DeValue};
@@ -197,14 +198,16 @@ impl Source<'_> {
         Location { file: self.file.to_owned(), line }
     }
 
-    /// Whether the value at `path` is written down.
-    pub(crate) fn contains(&self, path: &[Step<'_>]) -> bool {
-        DeTable::parse(self.text).is_ok_and(|root| walk(root.get_ref(), path).1)
+    /// The names written down in a table of the root.
+    pub(crate) fn names_in(&self, table: &str) -> BTreeSet<String> {
+        let Ok(root) = DeTable::parse(self.text) else { return BTreeSet::new() };
+        let table = root.get_ref().get(table).and_then(|value| value.get_ref().as_table());
+        table.into_iter().flatten().map(|(key, _)| key.get_ref().to_string()).collect()
     }
 
     /// The line that the value at `path` starts at, or the innermost table around it that exists.
     pub(crate) fn locate(&self, path: &[Step<'_>]) -> Location {
-        let offset = DeTable::parse(self.text).map_or(0, |root| walk(root.get_ref(), path).0);
+        let offset = DeTable::parse(self.text).map_or(0, |root| offset_of(root.get_ref(), path));
         self.at_offset(offset)
     }
 
@@ -223,8 +226,8 @@ impl Source<'_> {
     }
 }
 
-/// Follows `path` as far as it exists: where its last value starts, and whether that is the end.
-fn walk(root: &DeTable<'_>, path: &[Step<'_>]) -> (usize, bool) {
+/// Follows `path` as far as it exists: where the last value on it starts.
+fn offset_of(root: &DeTable<'_>, path: &[Step<'_>]) -> usize {
     let mut offset = 0;
     let mut within = Some(Container::Table(root));
     for step in path {
@@ -238,7 +241,7 @@ fn walk(root: &DeTable<'_>, path: &[Step<'_>]) -> (usize, bool) {
             }
             _ => None,
         };
-        let Some((start, value)) = next else { return (offset, false) };
+        let Some((start, value)) = next else { break };
         offset = start;
         within = match value.get_ref() {
             DeValue::Table(table) => Some(Container::Table(table)),
@@ -246,7 +249,7 @@ fn walk(root: &DeTable<'_>, path: &[Step<'_>]) -> (usize, bool) {
             _ => None,
         };
     }
-    (offset, true)
+    offset
 }
 
 #[derive(Clone, Copy)]
