@@ -1,0 +1,1 @@
+//! Peers that are admitted and then misbehave.
