@@ -35,7 +35,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Traces kept of transactions that left. About 150 bytes each.
 pub const TRACE_RING: usize = 100_000;
