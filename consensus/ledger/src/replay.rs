@@ -91,9 +91,4 @@ impl ReplayIndex {
             writes.push(Write::delete(Column::Meta, table::ids_key(height)));
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.tickets.len()
-    }
 }

@@ -67,7 +67,7 @@ impl Path {
         // `nibble` is below 16: it comes from `nibble_of` or indexes the slots of a page.
         let nibble = u8::try_from(nibble & 0xf).expect("four bits");
         child.prefix[usize::from(self.nibbles / 2)] |=
-            if self.nibbles % 2 == 0 { nibble << 4 } else { nibble };
+            if self.nibbles.is_multiple_of(2) { nibble << 4 } else { nibble };
         child.nibbles += 1;
         child
     }
@@ -75,7 +75,7 @@ impl Path {
     /// The nibble of `key` that chooses a slot in this page.
     fn nibble_of(&self, key: &Hash) -> usize {
         let byte = key.0[usize::from(self.nibbles / 2)];
-        usize::from(if self.nibbles % 2 == 0 { byte >> 4 } else { byte & 0xf })
+        usize::from(if self.nibbles.is_multiple_of(2) { byte >> 4 } else { byte & 0xf })
     }
 
     /// Whether a page can hang here: there is a nibble left to choose by.
@@ -86,7 +86,7 @@ impl Path {
     fn leads_to(&self, key: &Hash) -> bool {
         let whole = usize::from(self.nibbles / 2);
         key.0[..whole] == self.prefix[..whole]
-            && (self.nibbles % 2 == 0 || key.0[whole] & 0xf0 == self.prefix[whole])
+            && (self.nibbles.is_multiple_of(2) || key.0[whole] & 0xf0 == self.prefix[whole])
     }
 
     /// The key of this page in the store, as `version` wrote it.
@@ -435,3 +435,6 @@ pub(crate) fn trace<S: Store>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
