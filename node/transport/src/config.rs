@@ -24,7 +24,8 @@ pub struct Config {
     /// Limits of clients.
     pub clients: ClientLimits,
     /// Handshakes under way at once; further ones are refused. A quarter may come from one source
-    /// (an IPv4 address, or an IPv6 /64). Default 64: memory of a stranger ends here.
+    /// (an IPv4 address, or an IPv6 /64). Default 256: what strangers can take
+    /// of the node's memory ends here.
     pub max_handshakes: usize,
     /// Time for a handshake, and again for the hello after it. Default 5 s.
     pub handshake_timeout: Duration,
@@ -72,7 +73,7 @@ impl Config {
                 inbox_bytes: 32 * MIB,
             },
             clients: ClientLimits::default(),
-            max_handshakes: 64,
+            max_handshakes: 256,
             handshake_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(3),
             idle_timeout: Duration::from_secs(10),
@@ -143,7 +144,8 @@ pub struct ClientLimits {
     pub max_connections: usize,
     /// Connections of one member, so that none crowds out the others. Default 8.
     pub max_connections_per_member: usize,
-    /// Streams open at once on one connection. Default 64.
+    /// Streams open at once on one connection. Default 64. QUIC announces room given back by ended
+    /// streams an eighth at a time, so keep long-lived ones below seven eighths of this.
     pub max_streams: u32,
     /// Longest frame accepted from a client, in bytes. Default 2 MiB.
     pub max_request_bytes: usize,

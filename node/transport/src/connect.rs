@@ -109,7 +109,7 @@ pub(crate) struct Dialler<'a> {
     pub(crate) identity: &'a SecretKey,
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) hello: Hello,
-    /// For each address: handshake and hello together.
+    /// For resolving the name; then, for each address, handshake and hello together.
     pub(crate) timeout: Duration,
 }
 
@@ -130,8 +130,9 @@ impl Dialler<'_> {
         name: &str,
         expected: PublicKey,
     ) -> Result<(quinn::Connection, Hello), ConnectError> {
-        let addresses = tokio::net::lookup_host(name)
-            .await
+        let resolved = tokio::time::timeout(self.timeout, tokio::net::lookup_host(name)).await;
+        let addresses = resolved
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|source| ConnectError::Resolve { address: name.to_owned(), source })?;
         let mut failure = ConnectError::NoAddress { address: name.to_owned() };
         for address in addresses.take(MAX_ADDRESSES_PER_NAME) {

@@ -273,8 +273,8 @@ impl Link {
     }
 
     async fn banned(&mut self) {
-        let Some(ban) = self.ban() else { return };
-        tracing::warn!(peer = %self.peer.index, reason = %ban.reason, "peer banned for a while");
+        let Some(ban) = self.bans.borrow_and_update().clone() else { return };
+        tracing::warn!(peer = %self.peer.index, reason = %ban.reason, "peer disconnected on request");
         self.dial = None;
         self.next_dial = ban.until;
         self.end_session(CloseCode::Banned, ban.reason).await;
