@@ -4,14 +4,18 @@
 //! | module | subject |
 //! |---|---|
 //! | [`protocol`] | what a client and a validator say to each other |
+//! | [`client`] | asking validators, submitting, bulk, following blocks |
 //! | [`verify`] | checks of everything a validator says |
 //! | [`audit`] | the whole chain checked from genesis, offline or from a live node |
 //! | [`export`] | the chain in one file |
 //! | [`operations`] | operations as JSON |
 //! | [`receipt_file`] | a receipt in a file |
+//! | [`ceremony`] | the founding ceremony on the command line |
 //! | [`error`] | faults of validators, errors, exit codes |
 
 pub mod audit;
+pub mod ceremony;
+pub mod client;
 pub mod error;
 pub mod export;
 pub mod operations;

@@ -388,6 +388,11 @@ impl Follower {
         self.next
     }
 
+    /// The lowest height that is not known to be final yet.
+    pub fn due(&self) -> Height {
+        self.released.0
+    }
+
     /// Blocks held back.
     pub fn held_back(&self) -> usize {
         self.pending.len()

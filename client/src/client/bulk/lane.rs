@@ -1,0 +1,261 @@
+//! One Submit stream to one validator, opened again whenever it breaks.
+
+use crate::client::pool::Validator;
+use crate::client::submit::Signed;
+use crate::client::{Client, expect, receive, send};
+use crate::error::Fault;
+use crate::protocol::{CommittedBatch, Request, Response, Submission, SubmitError};
+use crate::verify::Finalities;
+use quorate_transport::{FrameReceiver, FrameSender};
+use quorate_types::hash::TransactionId;
+use quorate_types::ids::Height;
+use quorate_types::outcome::Outcome;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+/// Submissions that wait to be written. Each holds at least one flight, and flights are bounded.
+const WAITING: usize = 1024;
+
+/// Pauses between attempts to open the stream again.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// The coordinator's end of a lane.
+pub(super) struct Lane {
+    pub(super) validator: Arc<Validator>,
+    pub(super) up: bool,
+    submissions: mpsc::Sender<Vec<Signed>>,
+}
+
+impl Lane {
+    /// Hands transactions to the lane; false if it takes none.
+    pub(super) fn give(&self, batch: Vec<Signed>) -> bool {
+        self.submissions.try_send(batch).is_ok()
+    }
+}
+
+/// What a lane has to say.
+pub(super) struct LaneEvent {
+    pub(super) lane: usize,
+    pub(super) news: News,
+}
+
+pub(super) enum News {
+    /// The stream is open.
+    Up,
+    /// It broke, or could not be opened. What was sent on it may or may not commit.
+    Down(Fault),
+    /// Transactions of a block that is final: verified.
+    Committed { height: Height, outcomes: Vec<(TransactionId, Outcome)> },
+    /// The validator refused one.
+    Refused { id: TransactionId, reason: SubmitError },
+}
+
+/// A lane, and the task that runs it until it is aborted.
+pub(super) fn lane(
+    client: Client,
+    index: usize,
+    validator: Arc<Validator>,
+    finalities: Arc<Mutex<Finalities>>,
+    events: mpsc::Sender<LaneEvent>,
+) -> (Lane, impl Future<Output = ()> + Send + 'static) {
+    let (submissions, waiting) = mpsc::channel(WAITING);
+    let lane = Lane { validator: Arc::clone(&validator), up: false, submissions };
+    let task = Task { client, index, validator, finalities, events, waiting };
+    (lane, task.run())
+}
+
+struct Task {
+    client: Client,
+    index: usize,
+    validator: Arc<Validator>,
+    finalities: Arc<Mutex<Finalities>>,
+    events: mpsc::Sender<LaneEvent>,
+    waiting: mpsc::Receiver<Vec<Signed>>,
+}
+
+/// What was sent on a stream and not answered. A malformed transaction has no id for the validator,
+/// so refusals name a position.
+#[derive(Default)]
+struct Unanswered {
+    sent: u64,
+    by_position: HashMap<u64, TransactionId>,
+    positions: HashMap<TransactionId, u64>,
+}
+
+impl Unanswered {
+    fn push(&mut self, id: TransactionId) {
+        self.by_position.insert(self.sent, id);
+        if let Some(earlier) = self.positions.insert(id, self.sent) {
+            self.by_position.remove(&earlier);
+        }
+        self.sent += 1;
+    }
+
+    fn committed(&mut self, id: &TransactionId) {
+        if let Some(position) = self.positions.remove(id) {
+            self.by_position.remove(&position);
+        }
+    }
+
+    fn refused(&mut self, position: u64) -> Option<TransactionId> {
+        let id = self.by_position.remove(&position)?;
+        self.positions.remove(&id);
+        Some(id)
+    }
+}
+
+impl Task {
+    async fn say(&self, news: News) -> bool {
+        self.events.send(LaneEvent { lane: self.index, news }).await.is_ok()
+    }
+
+    async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let fault = match self.client.open(&self.validator, &Request::Submit).await {
+                Ok((sender, receiver)) => {
+                    if !self.say(News::Up).await {
+                        return;
+                    }
+                    pause = FIRST_PAUSE;
+                    self.stream(sender, receiver).await
+                }
+                Err(fault) => fault,
+            };
+            // Liars are not asked again.
+            let done = self.validator.is_liar() || fault.is_lie();
+            if !self.say(News::Down(fault)).await || done {
+                return;
+            }
+            // The coordinator has them queued for other lanes.
+            while self.waiting.try_recv().is_ok() {}
+            sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    /// Runs the stream until it breaks. Writing and reading go on side by side: a node that takes no
+    /// more still answers.
+    async fn stream(&mut self, sender: FrameSender, receiver: FrameReceiver) -> Fault {
+        let unanswered = Mutex::new(Unanswered::default());
+        let Task { client, index, finalities, events, waiting, .. } = self;
+        let reader = Reader { client, index: *index, finalities, events, unanswered: &unanswered };
+        tokio::select! {
+            fault = write(sender, waiting, &unanswered) => fault,
+            fault = reader.run(receiver) => fault,
+        }
+    }
+}
+
+async fn write(
+    mut sender: FrameSender,
+    waiting: &mut mpsc::Receiver<Vec<Signed>>,
+    unanswered: &Mutex<Unanswered>,
+) -> Fault {
+    while let Some(batch) = waiting.recv().await {
+        {
+            let mut unanswered = unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+            batch.iter().for_each(|signed| unanswered.push(signed.id()));
+        }
+        let transactions = batch.iter().map(|signed| signed.bytes().clone()).collect();
+        if let Err(fault) = send(&mut sender, &Submission { transactions }).await {
+            return fault;
+        }
+    }
+    Fault::Cut("the run is over".to_owned())
+}
+
+struct Reader<'a> {
+    client: &'a Client,
+    index: usize,
+    finalities: &'a Mutex<Finalities>,
+    events: &'a mpsc::Sender<LaneEvent>,
+    unanswered: &'a Mutex<Unanswered>,
+}
+
+impl Reader<'_> {
+    async fn run(&self, mut receiver: FrameReceiver) -> Fault {
+        let patience = 2 * self.client.inner.timeout;
+        loop {
+            let received = match timeout(patience, receive(&mut receiver)).await {
+                Ok(received) => received,
+                // With nothing to answer, silence is right.
+                Err(_) if self.lock().positions.is_empty() => continue,
+                Err(_) => return Fault::Slow(patience),
+            };
+            let news = match received {
+                Ok(Some(response)) => expect(response).and_then(|response| self.judge(response)),
+                Ok(None) => Err(Fault::Cut("the validator ended the stream".to_owned())),
+                Err(fault) => Err(fault),
+            };
+            match news {
+                Ok(news) => {
+                    if self.events.send(LaneEvent { lane: self.index, news }).await.is_err() {
+                        return Fault::Cut("the run is over".to_owned());
+                    }
+                }
+                Err(fault) => return fault,
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Unanswered> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judge(&self, response: Response) -> Result<News, Fault> {
+        match response {
+            Response::Committed(batch) => self.judge_batch(batch),
+            Response::Refused { position, reason } => match self.lock().refused(position) {
+                Some(id) => Ok(News::Refused { id, reason }),
+                None => Err(Fault::OffTopic { expected: "a transaction of this stream" }),
+            },
+            _ => Err(Fault::OffTopic { expected: "commits and refusals" }),
+        }
+    }
+
+    /// The signatures of these transactions are this client's own, so place, outcome and finality
+    /// remain to be checked, and with them the receipt is.
+    fn judge_batch(&self, CommittedBatch { finality, inclusions }: CommittedBatch) -> Result<News, Fault> {
+        let anchor = self.client.anchor();
+        self.finalities.lock().unwrap_or_else(PoisonError::into_inner).check(anchor, &finality)?;
+        let mut outcomes = Vec::with_capacity(inclusions.len());
+        for (id, inclusion) in inclusions {
+            inclusion
+                .verify(id, &finality.header, &finality.result)
+                .map_err(|error| Fault::Lying(error.into()))?;
+            self.lock().committed(&id);
+            outcomes.push((id, inclusion.outcome));
+        }
+        Ok(News::Committed { height: finality.header.height, outcomes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_types::hash::Hash;
+
+    #[test]
+    fn positions_follow_what_was_sent() {
+        let id = |n: u8| TransactionId(Hash([n; 32]));
+        let mut unanswered = Unanswered::default();
+        for n in 0..3 {
+            unanswered.push(id(n));
+        }
+        unanswered.committed(&id(1));
+        assert_eq!(unanswered.refused(1), None);
+        assert_eq!(unanswered.refused(0), Some(id(0)));
+        assert_eq!(unanswered.refused(0), None);
+        // Sent again on the same stream: the later position counts.
+        unanswered.push(id(2));
+        assert_eq!(unanswered.refused(2), None);
+        assert_eq!(unanswered.refused(3), Some(id(2)));
+        assert!(unanswered.positions.is_empty() && unanswered.by_position.is_empty());
+    }
+}

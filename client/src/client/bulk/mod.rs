@@ -1,0 +1,387 @@
+//! Streams of transactions, thousands in flight, each until its verified receipt.
+//!
+//! ```text
+//! input ─ reader thread ─▶ coordinator ─ signing threads ─▶ flights ─┬─▶ lane: one validator
+//!                              ▲                                     ├─▶ lane
+//!                              └──── verified receipts, refusals ◀───┴─── lane
+//! ```
+//!
+//! A *flight* is a transaction that was signed and has no receipt yet. A *lane* is one Submit stream
+//! to one validator; it verifies the finality of a block once, however many flights the block holds.
+//! When a lane goes down, or a flight waits for too long, its bytes go to another lane: the same
+//! transaction, so it has one effect. What has expired is looked up once more and then reported as
+//! unknown.
+//!
+//! Memory is bounded by [`BulkOptions::in_flight`] and [`IN_FLIGHT_BYTES`]; the input is read no
+//! faster.
+
+mod flights;
+mod lane;
+mod latency;
+
+use super::{Client, submit::Signed, wall_clock};
+use crate::error::{ClientError, Complaint, Complaints, Fault};
+use crate::protocol::{MAX_IN_FLIGHT, SubmitError};
+use crate::verify::Finalities;
+use flights::{Flights, Step};
+use lane::{Lane, LaneEvent, News};
+pub use latency::Latencies;
+use quorate_types::hash::TransactionId;
+use quorate_types::ids::Height;
+use quorate_types::outcome::Outcome;
+use quorate_types::transaction::Operation;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// Bytes of all transactions in flight: far more than a chain commits in a second.
+const IN_FLIGHT_BYTES: usize = 64 << 20;
+
+/// Lines signed in one piece of work.
+const SIGN_CHUNK: usize = 64;
+
+/// Pieces of signing work at a time.
+const SIGNERS: usize = 4;
+
+/// Lines read ahead.
+const READ_AHEAD: usize = 1024;
+
+/// Expired transactions looked up at a time.
+const LOOKUPS: usize = 16;
+
+/// How often waiting flights are looked at. Receipts are not waited for by this.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How a bulk run behaves.
+#[derive(Debug, Clone)]
+pub struct BulkOptions {
+    /// Transactions without a receipt at a time, at most [`MAX_IN_FLIGHT`].
+    pub in_flight: usize,
+    /// How long each may take to commit.
+    pub lifetime: Duration,
+}
+
+/// What became of one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landed {
+    /// The line of the input that asked for it.
+    pub line: u64,
+    /// The transaction.
+    pub id: TransactionId,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It committed: there is a verified receipt.
+    Committed {
+        /// In which block.
+        height: Height,
+        /// What came of it.
+        outcome: Outcome,
+        /// From signing to verified receipt.
+        latency: Duration,
+    },
+    /// Validators refuse it.
+    Refused(SubmitError),
+    /// It expired and nobody has a receipt.
+    Unknown,
+}
+
+/// A bulk run so far.
+#[derive(Debug, Clone, Default)]
+pub struct BulkTotals {
+    /// Transactions signed and handed in.
+    pub submitted: u64,
+    /// Committed, and applied.
+    pub applied: u64,
+    /// Committed, and failed without effect.
+    pub failed: u64,
+    /// Refused by validators.
+    pub refused: u64,
+    /// Of unknown fate.
+    pub unknown: u64,
+    /// From signing to verified receipt.
+    pub latencies: Latencies,
+    /// The highest height of a receipt.
+    pub height: Height,
+}
+
+/// Why a bulk run ended early. Receipts up to then were reported.
+#[derive(Debug, thiserror::Error)]
+pub enum BulkError<E: std::error::Error + 'static> {
+    /// The input is bad. Everything before it was handed in and its fate reported.
+    #[error(transparent)]
+    Input(E),
+    /// No validator can be reached.
+    #[error(transparent)]
+    Client(ClientError),
+}
+
+impl Client {
+    /// Submits every transaction of `input`, each with the line it is on, and reports what became of
+    /// each, in the order in which they land.
+    ///
+    /// # Errors
+    /// [`BulkError::Input`] with the first error of the input, or [`BulkError::Client`] if nobody can
+    /// be reached at the start.
+    pub async fn bulk<I, E>(
+        &self,
+        input: I,
+        options: &BulkOptions,
+        mut landed: impl FnMut(&Landed, &BulkTotals),
+    ) -> Result<BulkTotals, BulkError<E>>
+    where
+        I: Iterator<Item = Result<(u64, Vec<Operation>), E>> + Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
+        let (give, lines) = mpsc::channel(READ_AHEAD);
+        // Detached: it may wait for a terminal for ever. It ends when nobody takes its lines.
+        tokio::task::spawn_blocking(move || {
+            for line in input {
+                if give.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut run = Run::start(self, options);
+        let ended = run.go(lines, &mut landed).await;
+        run.lanes.shutdown().await;
+        ended.map(|()| run.totals)
+    }
+}
+
+/// One bulk run.
+struct Run {
+    client: Client,
+    in_flight: usize,
+    lifetime: Duration,
+    flights: Flights,
+    lanes: JoinSet<()>,
+    handles: Vec<Lane>,
+    events: mpsc::Receiver<LaneEvent>,
+    signing: JoinSet<Vec<(u64, Signed)>>,
+    /// Lines that are being signed.
+    signing_lines: usize,
+    lookups: JoinSet<(TransactionId, Option<(Height, Outcome)>)>,
+    totals: BulkTotals,
+    /// Of lanes that were never up: what is wrong with each.
+    down: HashMap<usize, Fault>,
+    ever_up: bool,
+}
+
+impl Run {
+    fn start(client: &Client, options: &BulkOptions) -> Run {
+        let in_flight = options.in_flight.clamp(1, MAX_IN_FLIGHT);
+        let order = client.order();
+        // Room for every lane to say a few things; a lane that waits only stops reading.
+        let (give, events) = mpsc::channel(4 * order.len().max(1));
+        let finalities = Arc::new(Mutex::new(Finalities::new()));
+        let mut lanes = JoinSet::new();
+        let mut handles = Vec::new();
+        for (index, validator) in order.into_iter().enumerate() {
+            let (lane, task) =
+                lane::lane(client.clone(), index, validator, Arc::clone(&finalities), give.clone());
+            handles.push(lane);
+            lanes.spawn(task);
+        }
+        Run {
+            client: client.clone(),
+            in_flight,
+            lifetime: options.lifetime,
+            flights: Flights::new(client.inner.timeout),
+            lanes,
+            handles,
+            events,
+            signing: JoinSet::new(),
+            signing_lines: 0,
+            lookups: JoinSet::new(),
+            totals: BulkTotals::default(),
+            down: HashMap::new(),
+            ever_up: false,
+        }
+    }
+
+    async fn go<E: std::error::Error + Send + 'static>(
+        &mut self,
+        mut lines: mpsc::Receiver<Result<(u64, Vec<Operation>), E>>,
+        landed: &mut impl FnMut(&Landed, &BulkTotals),
+    ) -> Result<(), BulkError<E>> {
+        let mut bad_input = None;
+        let mut reading = true;
+        let mut buffer = Vec::with_capacity(SIGN_CHUNK);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while reading || !self.flights.is_empty() || !self.signing.is_empty() {
+            let under_way = self.flights.len() + self.signing_lines;
+            let room = reading
+                && self.signing.len() < SIGNERS
+                && under_way < self.in_flight
+                && self.flights.bytes() < IN_FLIGHT_BYTES
+                && self.ever_up;
+            let most = self.in_flight.saturating_sub(under_way).min(SIGN_CHUNK);
+            tokio::select! {
+                Some(event) = self.events.recv() => self.on_lane(event, landed)?,
+                Some(Ok(signed)) = self.signing.join_next() => {
+                    self.signing_lines -= signed.len();
+                    self.totals.submitted += signed.len() as u64;
+                    self.flights.add(signed, Instant::now());
+                }
+                Some(Ok((id, found))) = self.lookups.join_next() => self.on_lookup(id, found, landed),
+                read = lines.recv_many(&mut buffer, most), if room => {
+                    if read == 0 {
+                        reading = false;
+                    }
+                    let mut chunk = Vec::with_capacity(read);
+                    for line in buffer.drain(..) {
+                        match line {
+                            Ok(line) if bad_input.is_none() => chunk.push(line),
+                            Ok(_) => {}
+                            Err(error) => {
+                                bad_input = bad_input.or(Some(error));
+                                reading = false;
+                            }
+                        }
+                    }
+                    self.sign(chunk);
+                }
+                _ = tick.tick() => self.on_tick(),
+            }
+            self.flights.send(&mut self.handles, Instant::now());
+        }
+        match bad_input {
+            Some(error) => Err(BulkError::Input(error)),
+            None => Ok(()),
+        }
+    }
+
+    fn sign(&mut self, chunk: Vec<(u64, Vec<Operation>)>) {
+        if chunk.is_empty() {
+            return;
+        }
+        self.signing_lines += chunk.len();
+        let (client, lifetime) = (self.client.clone(), self.lifetime);
+        self.signing.spawn_blocking(move || {
+            let sign = |(line, operations)| (line, client.sign(operations, lifetime));
+            chunk.into_iter().map(sign).collect()
+        });
+    }
+
+    fn on_lane<E: std::error::Error + 'static>(
+        &mut self,
+        LaneEvent { lane, news }: LaneEvent,
+        landed: &mut impl FnMut(&Landed, &BulkTotals),
+    ) -> Result<(), BulkError<E>> {
+        let now = Instant::now();
+        match news {
+            News::Up => {
+                self.ever_up = true;
+                self.handles[lane].up = true;
+            }
+            News::Down(fault) => {
+                let validator = &self.handles[lane].validator;
+                validator.note(Some(&fault));
+                if self.handles[lane].up {
+                    tracing::info!(validator = validator.name, %fault, "bulk: going on with the others");
+                }
+                self.handles[lane].up = false;
+                self.flights.lane_down(lane, now);
+                self.down.insert(lane, fault);
+                if !self.ever_up && self.down.len() == self.handles.len() {
+                    let complaint = |(lane, fault): (usize, Fault)| Complaint {
+                        validator: self.handles[lane].validator.name.clone(),
+                        fault,
+                    };
+                    let complaints = Complaints(self.down.drain().map(complaint).collect());
+                    let wanted = "a stream for transactions".to_owned();
+                    return Err(BulkError::Client(ClientError::NoAnswer { wanted, complaints }));
+                }
+            }
+            News::Committed { height, outcomes } => {
+                self.client.saw(height);
+                for (id, outcome) in outcomes {
+                    self.commit(id, height, outcome, landed);
+                }
+            }
+            News::Refused { id, reason } => {
+                let needed = self.client.anchor().validators().quorum().one_honest();
+                let up = self.handles.iter().filter(|lane| lane.up).count();
+                match self.flights.refused(id, lane, &reason, needed.min(up), now) {
+                    Step::Wait => {}
+                    Step::LookUp => self.look_up(id),
+                    Step::GiveUp => self.land(id, Fate::Refused(reason), landed),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        id: TransactionId,
+        height: Height,
+        outcome: Outcome,
+        landed: &mut impl FnMut(&Landed, &BulkTotals),
+    ) {
+        // The same block may be reported by several validators.
+        if let Some(started) = self.flights.started(&id) {
+            let latency = started.elapsed();
+            self.land(id, Fate::Committed { height, outcome, latency }, landed);
+        }
+    }
+
+    fn land(&mut self, id: TransactionId, fate: Fate, landed: &mut impl FnMut(&Landed, &BulkTotals)) {
+        let Some(line) = self.flights.remove(&id) else { return };
+        let totals = &mut self.totals;
+        match &fate {
+            Fate::Committed { height, outcome, latency } => {
+                totals.height = totals.height.max(*height);
+                totals.latencies.record(*latency);
+                match outcome {
+                    Outcome::Applied => totals.applied += 1,
+                    Outcome::Failed { .. } => totals.failed += 1,
+                }
+            }
+            Fate::Refused(_) => totals.refused += 1,
+            Fate::Unknown => totals.unknown += 1,
+        }
+        landed(&Landed { line, id, fate }, totals);
+    }
+
+    fn on_tick(&mut self) {
+        let room = LOOKUPS.saturating_sub(self.lookups.len());
+        for id in self.flights.overdue(Instant::now(), wall_clock(), room) {
+            self.look_up(id);
+        }
+    }
+
+    fn look_up(&mut self, id: TransactionId) {
+        if self.lookups.len() >= LOOKUPS {
+            self.flights.look_up_later(id, Instant::now());
+            return;
+        }
+        let client = self.client.clone();
+        self.lookups.spawn(async move {
+            let receipt = client.receipt(id).await.ok();
+            (id, receipt.map(|receipt| (receipt.height(), receipt.outcome().clone())))
+        });
+    }
+
+    fn on_lookup(
+        &mut self,
+        id: TransactionId,
+        found: Option<(Height, Outcome)>,
+        landed: &mut impl FnMut(&Landed, &BulkTotals),
+    ) {
+        match found {
+            Some((height, outcome)) => self.commit(id, height, outcome, landed),
+            None if self.flights.is_expired(&id, wall_clock()) => self.land(id, Fate::Unknown, landed),
+            None => self.flights.look_up_later(id, Instant::now()),
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! One transaction, until there is a verified receipt.
+//!
+//! The same signed bytes go to one validator after another until one proves that they committed, or
+//! until they have expired. The ledger applies a transaction once, however often and to whomever it
+//! is handed, so resending is safe; a *new* transaction with the same operations would not be.
+
+use super::{Client, expect, receive, send, wall_clock};
+use crate::client::pool::Validator;
+use crate::error::{ClientError, Complaint, Complaints, Fault};
+use crate::protocol::{CommittedBatch, Request, Response, Submission, SubmitError};
+use crate::verify::VerifiedReceipt;
+use bytes::Bytes;
+use quorate_ledger::Refusal;
+use quorate_transport::FrameReceiver;
+use quorate_types::codec;
+use quorate_types::hash::TransactionId;
+use quorate_types::ids::Timestamp;
+use quorate_types::receipt::Receipt;
+use quorate_types::transaction::{Operation, SignedTransaction, Transaction};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// How long a transaction may take to commit, unless the caller or the chain says otherwise.
+pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// How long after expiry a receipt is still awaited: a block of the last moment takes time to arrive.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The pause between rounds over all validators.
+const ROUND_PAUSE: Duration = Duration::from_millis(500);
+
+/// Rounds in which nobody could be reached before giving up.
+const FRUITLESS_ROUNDS: u32 = 3;
+
+/// A transaction ready to be handed in. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    id: TransactionId,
+    signed: Arc<SignedTransaction>,
+    bytes: Bytes,
+}
+
+impl Signed {
+    /// The id.
+    pub fn id(&self) -> TransactionId {
+        self.id
+    }
+
+    /// The transaction.
+    pub fn transaction(&self) -> &Transaction {
+        &self.signed.transaction
+    }
+
+    /// The canonical encoding, as it is handed in.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub(super) fn expires_at(&self) -> Timestamp {
+        self.signed.transaction.expires_at
+    }
+
+    /// The receipt that a batch gives for this transaction, unchecked.
+    fn receipt_from(&self, batch: CommittedBatch) -> Option<Receipt> {
+        let (_, inclusion) = batch.inclusions.into_iter().find(|(id, _)| *id == self.id)?;
+        Some(Receipt { transaction: (*self.signed).clone(), inclusion, finality: batch.finality })
+    }
+}
+
+/// What a validator's refusal means for the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It will not commit through this validator, however often it is asked.
+    ForGood,
+    /// Another time perhaps.
+    ForNow,
+    /// It is known already, and may commit or has.
+    Known,
+}
+
+pub(super) fn judge_refusal(reason: &SubmitError) -> Refused {
+    match reason {
+        SubmitError::Refused(Refusal::AlreadyCommitted | Refusal::AlreadyPending) => Refused::Known,
+        SubmitError::Invalid(_) | SubmitError::Refused(_) | SubmitError::Expired => Refused::ForGood,
+        SubmitError::Full(_) | SubmitError::Unavailable(_) => Refused::ForNow,
+    }
+}
+
+/// Where the transaction stands with one validator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stand {
+    /// Never handed to it: no connection came about.
+    Untouched(Fault),
+    /// It refused for good.
+    Refused(Fault),
+    /// It refused for now.
+    Later(Fault),
+    /// It has, or may have, the transaction.
+    Open(Option<Fault>),
+}
+
+impl Client {
+    /// Signs operations as one atomic transaction of this member. It may commit within `lifetime`,
+    /// or the chain's longest, whichever is shorter.
+    pub fn sign(&self, operations: Vec<Operation>, lifetime: Duration) -> Signed {
+        let founding = self.founding();
+        let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        let lifetime = lifetime.min(founding.parameters().max_lifetime_ms);
+        let transaction = Transaction {
+            chain: founding.chain(),
+            sender: self.inner.key.public(),
+            nonce: rand::random(),
+            expires_at: wall_clock().plus_ms(lifetime),
+            operations,
+        };
+        let id = transaction.id();
+        let signed = transaction.sign(&self.inner.key);
+        let bytes = codec::encode_bytes(&signed);
+        Signed { id, signed: Arc::new(signed), bytes }
+    }
+
+    /// Hands in a transaction and waits for its verified receipt.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if all who answered refuse it; [`ClientError::NotHandedIn`] if nobody
+    /// can be reached; [`ClientError::Unknown`] if it expired and nobody gives a receipt. Then it may
+    /// have committed all the same; ask for its receipt later.
+    pub async fn submit(&self, transaction: &Signed) -> Result<VerifiedReceipt, ClientError> {
+        let id = transaction.id;
+        let deadline = until(transaction.expires_at()) + GRACE;
+        let mut stands: BTreeMap<String, Stand> = BTreeMap::new();
+        let mut attempts: JoinSet<(Arc<Validator>, Result<VerifiedReceipt, Stand>)> = JoinSet::new();
+        let mut open: Vec<String> = Vec::new();
+        let mut waiting = self.order().into_iter();
+        let mut next_at = Instant::now();
+        let mut fruitless = 0;
+        loop {
+            if waiting.len() == 0 && attempts.is_empty() {
+                fruitless += 1;
+                if let Some(error) = conclude(id, &stands, fruitless) {
+                    return Err(error);
+                }
+                // The refusals of this round still count if the next finds nobody.
+                waiting = self.order().into_iter();
+                next_at = Instant::now() + ROUND_PAUSE;
+            }
+            tokio::select! {
+                biased;
+                Some(done) = attempts.join_next() => {
+                    let Ok((validator, result)) = done else { continue };
+                    open.retain(|name| *name != validator.name);
+                    match result {
+                        Ok(receipt) => {
+                            validator.note(None);
+                            self.saw(receipt.height());
+                            return Ok(receipt);
+                        }
+                        Err(stand) => {
+                            validator.note(stand.fault());
+                            tracing::debug!(validator = validator.name, ?stand, "no receipt");
+                            record(&mut stands, &validator.name, stand);
+                            next_at = next_at.min(Instant::now() + ROUND_PAUSE / 10);
+                        }
+                    }
+                }
+                () = sleep_until(next_at), if waiting.len() > 0 => {
+                    let Some(validator) = waiting.next() else { continue };
+                    next_at = Instant::now() + self.inner.timeout.min(Duration::from_secs(5));
+                    // One stream for each validator, in whichever round it was opened.
+                    if !open.contains(&validator.name) {
+                        open.push(validator.name.clone());
+                        let (client, transaction) = (self.clone(), transaction.clone());
+                        attempts.spawn(async move {
+                            let result = client.hand_to(&validator, &transaction).await;
+                            (validator, result)
+                        });
+                    }
+                }
+                () = sleep_until(deadline) => break,
+            }
+        }
+        for validator in &open {
+            record(&mut stands, validator, Stand::Open(None));
+        }
+        // Once more, now that it is too late for any other block.
+        match self.receipt(id).await {
+            Ok(receipt) => Ok(receipt),
+            Err(_) => Err(verdict(id, &stands)),
+        }
+    }
+
+    /// Hands the transaction to one validator and waits for what it says, as long as it takes.
+    async fn hand_to(&self, validator: &Validator, transaction: &Signed) -> Result<VerifiedReceipt, Stand> {
+        let mut receiver = self.hand_over(validator, transaction).await?;
+        match self.await_receipt(&mut receiver, transaction).await {
+            Ok(receipt) => Ok(receipt),
+            Err(Fault::Refused(reason)) => {
+                let fault = Fault::Refused(reason.clone());
+                match judge_refusal(&reason) {
+                    Refused::ForNow => Err(Stand::Later(fault)),
+                    Refused::ForGood if reason != SubmitError::Expired => Err(Stand::Refused(fault)),
+                    // It may be on the chain: the receipt tells.
+                    _ => {
+                        let request = Request::Receipt(transaction.id);
+                        let answer = self.ask_one(validator, &request).await;
+                        let receipt =
+                            answer.and_then(|response| self.judge_receipt(transaction.id, response));
+                        receipt.map_err(|_| match judge_refusal(&reason) {
+                            Refused::ForGood => Stand::Refused(fault),
+                            _ => Stand::Open(Some(fault)),
+                        })
+                    }
+                }
+            }
+            Err(fault) => Err(Stand::Open(Some(fault))),
+        }
+    }
+
+    /// Opens a stream and sends the transaction on it.
+    async fn hand_over(&self, validator: &Validator, transaction: &Signed) -> Result<FrameReceiver, Stand> {
+        let (mut sender, receiver) =
+            self.open(validator, &Request::Submit).await.map_err(Stand::Untouched)?;
+        let submission = Submission { transactions: vec![transaction.bytes.clone()] };
+        send(&mut sender, &submission).await.map_err(|fault| Stand::Open(Some(fault)))?;
+        sender.finish();
+        Ok(receiver)
+    }
+
+    async fn await_receipt(
+        &self,
+        receiver: &mut FrameReceiver,
+        transaction: &Signed,
+    ) -> Result<VerifiedReceipt, Fault> {
+        let response = receive(receiver).await?;
+        match expect(response.ok_or_else(|| Fault::Cut("the stream ended without an answer".to_owned()))?)? {
+            Response::Refused { position: 0, reason } => Err(Fault::Refused(reason)),
+            Response::Committed(batch) => {
+                let receipt = transaction.receipt_from(batch);
+                let receipt = receipt.ok_or(Fault::OffTopic { expected: "the transaction handed in" })?;
+                Ok(self.anchor().receipt(receipt, Some(transaction.id))?)
+            }
+            _ => Err(Fault::OffTopic { expected: "a receipt or a refusal" }),
+        }
+    }
+
+    /// Hands in a transaction without waiting for it to commit: until one validator says that it has
+    /// it. Returns that validator's name. Nothing is proven by that.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] or [`ClientError::NotHandedIn`].
+    pub async fn hand_in(&self, transaction: &Signed) -> Result<String, ClientError> {
+        let id = transaction.id;
+        let mut stands = BTreeMap::new();
+        for validator in self.order() {
+            let stand = match self.hand_in_to(&validator, transaction).await {
+                Ok(()) => return Ok(validator.name.clone()),
+                Err(stand) => stand,
+            };
+            validator.note(stand.fault());
+            stands.insert(validator.name.clone(), stand);
+        }
+        Err(verdict(id, &stands))
+    }
+
+    async fn hand_in_to(&self, validator: &Validator, transaction: &Signed) -> Result<(), Stand> {
+        let mut receiver = self.hand_over(validator, transaction).await?;
+        // That QUIC delivered the bytes does not say that the node has read them, so it is asked. A
+        // refusal, or a receipt, may come first.
+        let asking = async {
+            loop {
+                match self.ask_one(validator, &Request::Trace(transaction.id)).await.and_then(expect) {
+                    Ok(Response::Trace(_)) => return Ok(()),
+                    Ok(_) => return Err(Fault::OffTopic { expected: "a trace" }),
+                    Err(Fault::NotFound) => sleep(Duration::from_millis(20)).await,
+                    Err(fault) => return Err(fault),
+                }
+            }
+        };
+        let told = async {
+            tokio::select! {
+                asked = asking => asked,
+                receipt = self.await_receipt(&mut receiver, transaction) => receipt.map(|_| ()),
+            }
+        };
+        match timeout(self.inner.timeout, told).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Fault::Refused(reason))) => match judge_refusal(&reason) {
+                Refused::Known => Ok(()),
+                Refused::ForGood => Err(Stand::Refused(Fault::Refused(reason))),
+                Refused::ForNow => Err(Stand::Later(Fault::Refused(reason))),
+            },
+            Ok(Err(fault)) => Err(Stand::Open(Some(fault))),
+            Err(_) => Err(Stand::Open(Some(Fault::Slow(self.inner.timeout)))),
+        }
+    }
+}
+
+impl Stand {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Stand::Untouched(fault) | Stand::Refused(fault) | Stand::Later(fault) => Some(fault),
+            Stand::Open(fault) => fault.as_ref(),
+        }
+    }
+}
+
+/// Notes where the transaction stands. Whoever once may have had it may still have it, whatever it
+/// says later.
+fn record(stands: &mut BTreeMap<String, Stand>, validator: &str, stand: Stand) {
+    let stand = match stands.get(validator) {
+        Some(Stand::Open(before)) => Stand::Open(stand.fault().or(before.as_ref()).cloned()),
+        _ => stand,
+    };
+    stands.insert(validator.to_owned(), stand);
+}
+
+/// What it comes to if nothing more is tried.
+fn verdict(id: TransactionId, stands: &BTreeMap<String, Stand>) -> ClientError {
+    let complaints = complaints(stands);
+    if untouched(stands) {
+        ClientError::NotHandedIn { id, complaints }
+    } else if stands.values().any(|stand| matches!(stand, Stand::Open(_))) {
+        ClientError::Unknown { id, complaints }
+    } else {
+        ClientError::Refused { id, complaints }
+    }
+}
+
+fn complaints(stands: &BTreeMap<String, Stand>) -> Complaints {
+    let silent = Fault::Cut("no receipt came".to_owned());
+    let complaint = |(validator, stand): (&String, &Stand)| Complaint {
+        validator: validator.clone(),
+        fault: stand.fault().unwrap_or(&silent).clone(),
+    };
+    Complaints(stands.iter().map(complaint).collect())
+}
+
+fn untouched(stands: &BTreeMap<String, Stand>) -> bool {
+    stands.values().all(|stand| matches!(stand, Stand::Untouched(_)))
+}
+
+/// What a round over all validators comes to; `None` to go on with another.
+fn conclude(id: TransactionId, stands: &BTreeMap<String, Stand>, rounds: u32) -> Option<ClientError> {
+    // Somebody may have it, or may take it later.
+    let hope = stands.values().any(|stand| matches!(stand, Stand::Open(_) | Stand::Later(_)));
+    let give_up = if untouched(stands) { rounds >= FRUITLESS_ROUNDS } else { !hope };
+    give_up.then(|| verdict(id, stands))
+}
+
+/// The moment at which this machine's clock will show `time`.
+fn until(time: Timestamp) -> Instant {
+    let left = time.0.saturating_sub(wall_clock().0);
+    // A day is more than any lifetime.
+    Instant::now() + Duration::from_millis(left.min(86_400_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_is_judged_by_all_that_was_said() {
+        let id = TransactionId::default();
+        let down = || Stand::Untouched(Fault::Unreachable("no route".to_owned()));
+        let refused = || Stand::Refused(Fault::Refused(SubmitError::Refused(Refusal::NotSubmitter)));
+        let full = || Stand::Later(Fault::Refused(SubmitError::Full("4096 waiting".to_owned())));
+        let stands = |stands: Vec<Stand>| -> BTreeMap<String, Stand> {
+            stands.into_iter().enumerate().map(|(index, stand)| (index.to_string(), stand)).collect()
+        };
+        let nobody = stands(vec![down(), down()]);
+        assert_eq!(conclude(id, &nobody, 1), None);
+        assert!(matches!(conclude(id, &nobody, FRUITLESS_ROUNDS), Some(ClientError::NotHandedIn { .. })));
+        let all = stands(vec![refused(), refused(), down()]);
+        assert!(matches!(conclude(id, &all, 1), Some(ClientError::Refused { .. })));
+        // One that may have it, or may take it, keeps the question open.
+        assert_eq!(conclude(id, &stands(vec![refused(), Stand::Open(None)]), 9), None);
+        assert_eq!(conclude(id, &stands(vec![refused(), full()]), 9), None);
+        assert!(matches!(verdict(id, &stands(vec![refused(), full()])), ClientError::Refused { .. }));
+    }
+
+    #[test]
+    fn who_may_have_it_is_not_forgotten() {
+        let mut stands = BTreeMap::new();
+        record(&mut stands, "acme", Stand::Open(Some(Fault::Cut("reset".to_owned()))));
+        record(&mut stands, "acme", Stand::Untouched(Fault::Unreachable("down".to_owned())));
+        let id = TransactionId::default();
+        assert!(matches!(verdict(id, &stands), ClientError::Unknown { .. }));
+        assert_eq!(conclude(id, &stands, 99), None);
+    }
+
+    #[test]
+    fn refusals_mean_different_things() {
+        let committed = SubmitError::Refused(Refusal::AlreadyCommitted);
+        assert_eq!(judge_refusal(&committed), Refused::Known);
+        assert_eq!(judge_refusal(&SubmitError::Refused(Refusal::UnknownSender)), Refused::ForGood);
+        assert_eq!(judge_refusal(&SubmitError::Unavailable("halted".to_owned())), Refused::ForNow);
+    }
+}
