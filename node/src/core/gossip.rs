@@ -256,6 +256,8 @@ impl Gossip {
         transactions: &[VerifiedTransaction],
         now: Duration,
     ) {
+        // 0 is for what clients hand in here; a peer that says so lies.
+        let hops = hops.max(1);
         let served = self.tree.second(from).and(self.up).without(PeerSet::of(from));
         for transaction in transactions {
             let id = transaction.id();
@@ -311,7 +313,8 @@ impl Gossip {
     /// A peer says that it has these. At most [`ANNOUNCE_IDS`] count.
     pub fn announced(&mut self, from: ValidatorIndex, ids: &[TransactionId], now: Duration) {
         let share = ANNOUNCED_PER_PEER.min(ANNOUNCED_TOTAL / self.n);
-        // Where everybody is a relay, an announcement is a repair: the push has had its time.
+        // Where everybody is a relay, an announcement is a repair: the push has had its time. The
+        // wheel's slots still gather what several peers announce.
         let delay = if self.n <= MESH + 1 { Duration::ZERO } else { PULL_DELAY };
         for id in ids.iter().take(ANNOUNCE_IDS) {
             if let Some(held) = self.held.get_mut(id) {
@@ -335,7 +338,6 @@ impl Gossip {
                 self.missing.insert(*id, missing);
             }
         }
-        self.tick_pulls(now);
     }
 
     /// A proposal needs these bodies, and this node holds none of them: pulled at once, from `hint`
@@ -353,7 +355,7 @@ impl Gossip {
                 rounds: 0,
                 wanted: true,
                 account: None,
-                act_at: self.pulls.set(now, *id),
+                act_at: Slot::default(),
             });
             missing.wanted = true;
             // Whoever is being asked already gets its time.
@@ -477,6 +479,9 @@ impl Gossip {
     }
 
     fn tick_repairs(&mut self, now: Duration) {
+        if self.repairs.next().is_none_or(|next| next > now) {
+            return;
+        }
         let mut few = PeerSet::EMPTY;
         while few.len() < REPAIR_FANOUT.min(self.up.len()) {
             // The same few for the whole tick, so that their announcements share frames.

@@ -8,7 +8,7 @@ const SLOT_MS: u64 = 10;
 
 /// When a timer fires. Whoever set it remembers the slot; a timer that no longer matches what was
 /// remembered is stale, so that cancelling costs nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Slot(u64);
 
 /// Timers, by slot. Stale ones stay until their slot comes, so a wheel holds at most the timers set

@@ -345,9 +345,11 @@ proptest! {
         for (event, at) in events.into_iter().zip(0..) {
             let now = ms(at);
             match event {
-                Event::Insert(n) => drop(put(&mut pool, &all[n], at)),
+                Event::Insert(n) => {
+                    let _ = put(&mut pool, &all[n], at);
+                }
                 Event::Require(n) => {
-                    drop(pool.insert_required(all[n].clone(), Origin::LOCAL, now, Timestamp(at)));
+                    let _ = pool.insert_required(all[n].clone(), Origin::LOCAL, now, Timestamp(at));
                 }
                 Event::Mark(b, some) => {
                     let some: Vec<_> = some.into_iter().map(|n| all[n].id()).collect();
