@@ -180,7 +180,7 @@ impl<S: Store> Ledger<S> {
         self.members.get(key)
     }
 
-    /// What the committed state holds at `key`, without a proof. See [`read`](crate::read::read).
+    /// What the committed state holds at `key`, without a proof. See [`read()`](crate::read::read()).
     ///
     /// # Errors
     /// [`StoreError`] if it could not be read.

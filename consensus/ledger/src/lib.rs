@@ -10,7 +10,7 @@
 //! | [`ledger`] | [`Ledger`]: admission, proposing, checking, committing |
 //! | [`validity`] | the rules a transaction and a block must meet, each with its name |
 //! | [`state`] | typed keys and values of the state |
-//! | [`read`] | reading any committed height, with proofs, from a store alone |
+//! | [`mod@read`] | reading any committed height, with proofs, from a store alone |
 //! | [`proof`] | [`StateProof`]: presence and absence, checked against a state root |
 //! | [`chain`] | founding facts, tip |
 //! | [`store`] | the storage trait, the key table, the store in memory |

@@ -1,4 +1,23 @@
 //! Proofs that a key has a value, or has none, in the state of a committed block.
+//!
+//! # The state root
+//!
+//! The state is a binary Merkle tree over the 256 bits of `SHA-256(encoded key)`, the most significant
+//! bit of the first byte first, 0 to the left:
+//!
+//! - a subtree without keys hashes as 32 zero bytes;
+//! - a subtree with one key is that key's leaf, however far up:
+//!   `SHA-256(0x02 | SHA-256(encoded key) | SHA-256(encoded value))`;
+//! - any other is an inner node: `SHA-256(0x03 | left | right)`.
+//!
+//! # The proof
+//!
+//! Encoded as a list of siblings, from the root down, and what is found under them: variant 0, the
+//! key's value; 1, nothing; 2, the hashes of another key and of its value. To verify, start with the
+//! leaf of the key and the value given, with zero bytes, or with the leaf of the other key, which must
+//! differ from this one and share as many of its first bits as there are siblings. Then take the
+//! siblings from the last to the first: with sibling number `i` (from 0), the node goes to the right
+//! if bit `i` of the key's hash is 1. The last result must be the state root.
 
 use crate::state::{StateKey, StateValue};
 use crate::tree::{self, BITS};

@@ -1,7 +1,7 @@
 //! What the authenticated state holds: typed keys and values.
 //!
 //! Both have one canonical encoding, that of [`codec`]. A key's place in the tree is the SHA-256 of
-//! its encoding; a leaf binds that to the SHA-256 of the encoded value (see [`tree`](crate::tree)).
+//! its encoding; a leaf binds that to the SHA-256 of the encoded value. [`proof`](crate::proof) says how.
 
 use quorate_types::codec;
 use quorate_types::hash::Hash;

@@ -22,6 +22,11 @@
 //!
 //! [`update`] takes all changes of a block, sorted, in one pass: each touched page is read once,
 //! hashed once and written once. The recursion is as deep as a key has nibbles, 64.
+//!
+//! Why not a library: measured beside jmt 0.12 (100 000 keys, 50 batches of 1000 random updates, both
+//! over encoded nodes in a `BTreeMap`), this takes about 0.4 of the time, reads and writes two nodes a
+//! key instead of three, and about as many bytes; it also reads uncommitted ancestors and names pages
+//! in the order they are written, which is what the ledger's storage wants.
 
 use crate::reader::Reader;
 use crate::store::{Store, StoreError};
