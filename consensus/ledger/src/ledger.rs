@@ -88,8 +88,9 @@ pub struct Committed {
     pub writes: Vec<Write>,
 }
 
-/// Pending blocks kept for each proposal of the window. Each view may leave a window's worth of them
-/// behind; what is given up is executed again if it returns. See [`Ledger::check`].
+/// Pending blocks kept for each proposal of the window. A view uses at most a window of blocks, each
+/// proposed or checked in it, so what is given up belongs to views long over; if it returns it is
+/// executed again. See [`Ledger::check`].
 const PENDING_WINDOWS: u64 = 8;
 
 /// The state of one chain at its last committed block, and the blocks executed on top of it.

@@ -21,12 +21,12 @@
 //! | `Nodes` | height (8), number of nibbles (1), nibbles packed two a byte | a page of the state tree as that block wrote it | ledger, each page a block changes |
 //! | `Values` | height (8), state key hash (32) | the state value that block wrote | ledger, each key a block changes |
 //! | `History` | level (1), index (8) | hash of a complete subtree of the log of block hashes (32) | ledger, each block |
-//! | `Blocks` | height (8) | header and result | node |
-//! | `Bodies` | height (8) | all transactions of the block, one value | node |
-//! | `Certificates` | height (8) | certificate | node |
-//! | `Transactions` | transaction id | height and position | node |
-//! | `Votes` | the node's choice | own votes, and uncommitted headers, ids and bodies they need | node |
-//! | `Evidence` | the node's choice | two contradicting statements of one signer | node |
+//! | `Blocks` | height (8) | header, ids, outcomes and result of the committed block | node |
+//! | `Bodies` | height (8), block hash (32) | all encoded transactions of the block, one value | node |
+//! | `Certificates` | height (8) | certificate, where the block has its own | node |
+//! | `Transactions` | id (32) | height and position | node |
+//! | `Votes` | the node's choice | own votes, and the uncommitted proposals they rest on | node |
+//! | `Evidence` | sequence (8) | two contradicting statements of one signer | node |
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
