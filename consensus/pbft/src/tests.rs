@@ -1,1 +1,11 @@
-//! Scripted clusters: see `tests/`.
+//! Whole clusters of replicas in memory, and the rules each message must keep.
+//!
+//! `cluster` runs replicas under a fake clock and a scripted network; `node` is what the driver owes
+//! them; `observer` states again, apart from the replica's code, what must never happen, and looks at
+//! every message that leaves. The rest are the cases.
+
+mod cluster;
+mod node;
+mod observer;
+
+mod happy;

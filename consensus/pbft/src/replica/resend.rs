@@ -36,11 +36,20 @@ impl Replica {
         self.send_status(To::All, stalled);
         if stalled && let Some(change) = self.own_view_change.clone() {
             // Byte for byte the same, until the view moves.
-            self.send_at_once(To::All, change);
+            self.send(To::All, change);
         }
         self.beacon_pause =
             if stalled { (self.beacon_pause * 2).min(BEACON_INTERVAL) } else { BEACON_INTERVAL };
         self.beacon_at = self.now.saturating_add(self.beacon_pause);
+    }
+
+    /// A connection to a peer is up: tell it where this replica stands.
+    pub fn greet(&mut self, now: Duration, peer: ValidatorIndex) {
+        self.now = now;
+        if self.halted.is_none() {
+            let stalled = self.waits();
+            self.send_status(To::One(peer), stalled);
+        }
     }
 
     fn send_status(&mut self, to: To, stalled: bool) {
