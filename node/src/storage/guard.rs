@@ -1,0 +1,413 @@
+//! The guard file: the furthest promise a node has made, remembered outside the database.
+//!
+//! RocksDB may come back without its last writes: a lost tail of its log, an old backup put in its
+//! place, a directory wiped by hand. Each looks like a healthy database, and a validator that trusted
+//! it could contradict a vote it has sent. So the last [`Guard`] is also kept in this small file,
+//! written and synced after the batch it belongs to and before any message that depends on it. At
+//! start the two are compared; see [`Standing`].
+//!
+//! # Layout
+//!
+//! Two slots of 512 bytes, at offsets 0 and 4096, so that no write touches the sectors of both. Writes
+//! alternate between them: a torn write spoils the older slot's place and never the newest whole one.
+//! Within a slot, integers little endian:
+//!
+//! | offset | bytes | |
+//! |---|---|---|
+//! | 0 | 8 | `QRTGUARD` |
+//! | 8 | 8 | sequence number; the valid slot with the higher one counts |
+//! | 16 | 8 | inode of the file when it was made: a copy, such as a restored backup, differs |
+//! | 24 | 32 | chain id |
+//! | 56 | 32 | view, height, committed, votes |
+//! | 88 | 1 | standing: 0 settled, 1 fresh, 2 behind, 3 lost |
+//! | 89 | 32 | SHA-256 of the 89 bytes before |
+
+use crate::core::Memory;
+use crate::core::api::Guard;
+use quorate_types::hash::{ChainId, Hash};
+use quorate_types::ids::{Height, View};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 8] = b"QRTGUARD";
+const SLOT_OFFSETS: [u64; 2] = [0, 4096];
+const SLOT_BYTES: usize = 512;
+const CHECKED_BYTES: usize = 89;
+const FILE_BYTES: u64 = SLOT_OFFSETS[1] + SLOT_BYTES as u64;
+
+/// Whether what a node finds at its start is all that it has ever promised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The database holds every vote that the guard file knows of.
+    Settled,
+    /// A new directory that has never voted. It may be a wiped one, so the node asks its peers before
+    /// it votes.
+    Fresh,
+    /// The database has forgotten votes, but the file knows how far they went: the node may vote
+    /// again beyond that.
+    Behind {
+        /// The furthest promise.
+        guard: Guard,
+        /// How it shows.
+        why: String,
+    },
+    /// Votes may have been forgotten, and nothing here tells how far they went. The node must learn
+    /// from the others before it votes.
+    Lost {
+        /// How it shows.
+        why: String,
+    },
+}
+
+impl Standing {
+    /// What the core is told.
+    pub fn memory(&self) -> Memory {
+        match self {
+            Standing::Settled => Memory::Whole,
+            Standing::Behind { guard, .. } => Memory::Behind(*guard),
+            Standing::Fresh | Standing::Lost { .. } => Memory::Lost,
+        }
+    }
+
+    fn mark(&self) -> u8 {
+        match self {
+            Standing::Settled => SETTLED,
+            Standing::Fresh => FRESH,
+            Standing::Behind { .. } => BEHIND,
+            Standing::Lost { .. } => LOST,
+        }
+    }
+}
+
+/// One slot's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    sequence: u64,
+    inode: u64,
+    chain: ChainId,
+    guard: Guard,
+    standing: u8,
+}
+
+const SETTLED: u8 = 0;
+const FRESH: u8 = 1;
+const BEHIND: u8 = 2;
+const LOST: u8 = 3;
+
+impl Slot {
+    fn encode(&self) -> [u8; SLOT_BYTES] {
+        let mut bytes = [0u8; SLOT_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.inode.to_le_bytes());
+        bytes[24..56].copy_from_slice(&self.chain.0.0);
+        let numbers = [self.guard.view.0, self.guard.height.0, self.guard.committed.0, self.guard.votes];
+        for (place, number) in bytes[56..88].chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes[88] = self.standing;
+        let checksum = Hash::of(&[&bytes[..CHECKED_BYTES]]);
+        bytes[CHECKED_BYTES..CHECKED_BYTES + 32].copy_from_slice(&checksum.0);
+        bytes
+    }
+
+    /// `None` if the bytes are torn, foreign, or were never written.
+    fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<Slot> {
+        let checksum = Hash::of(&[&bytes[..CHECKED_BYTES]]);
+        if bytes[..8] != *MAGIC || bytes[CHECKED_BYTES..CHECKED_BYTES + 32] != checksum.0 {
+            return None;
+        }
+        let number = |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
+        Some(Slot {
+            sequence: number(8)?,
+            inode: number(16)?,
+            chain: ChainId(Hash(bytes[24..56].try_into().ok()?)),
+            guard: Guard {
+                view: View(number(56)?),
+                height: Height(number(64)?),
+                committed: Height(number(72)?),
+                votes: number(80)?,
+            },
+            standing: bytes[88],
+        })
+    }
+}
+
+/// The open guard file. One thread owns it: the one that writes the database.
+#[derive(Debug)]
+pub struct GuardFile {
+    path: PathBuf,
+    file: File,
+    last: Slot,
+}
+
+impl GuardFile {
+    /// Opens the guard file, or makes one, and compares it with what the database holds.
+    ///
+    /// `held` is the guard found in the database; `founded` says that the database was created by this
+    /// very start. A doubt is written down before this returns, so that a crash does not hide it; it
+    /// is lifted by [`GuardFile::record`] when the core votes again.
+    ///
+    /// # Errors
+    /// If the file can be neither read nor written. A damaged one is not an error but a doubt.
+    pub fn open(path: &Path, chain: ChainId, held: Option<Guard>, founded: bool) -> io::Result<(GuardFile, Standing)> {
+        let found = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => Some(read_slots(&file)?.map(|slot| (file, slot))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let held = held.unwrap_or_default();
+        let lost = |why: &str| Standing::Lost { why: why.to_owned() };
+        let standing = match &found {
+            None if founded => Standing::Fresh,
+            None => lost("the guard file is missing, so nothing proves that the database is complete"),
+            Some(None) => lost("the guard file is damaged, so nothing proves that the database is complete"),
+            Some(Some((_, last))) if last.chain != chain => lost("the guard file belongs to another chain"),
+            Some(Some((file, last))) => compare(last, file.metadata()?.ino(), &held),
+        };
+        let mut guard_file = match found.flatten() {
+            Some((file, last)) if last.chain == chain => GuardFile { path: path.to_owned(), file, last },
+            _ => GuardFile::create(path, chain, held, standing.mark())?,
+        };
+        if guard_file.last.standing != standing.mark() {
+            guard_file.write(guard_file.last.guard, standing.mark())?;
+        }
+        Ok((guard_file, standing))
+    }
+
+    /// A new file, whole or not at all.
+    fn create(path: &Path, chain: ChainId, guard: Guard, standing: u8) -> io::Result<GuardFile> {
+        let new = path.with_extension("new");
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).clone();
+        let file = options.open(&new)?;
+        file.set_len(FILE_BYTES)?;
+        let last = Slot { sequence: 0, inode: file.metadata()?.ino(), chain, guard, standing };
+        let mut guard_file = GuardFile { path: path.to_owned(), file, last };
+        guard_file.write(guard, standing)?;
+        std::fs::rename(&new, path)?;
+        super::sync_parent(path)?;
+        Ok(guard_file)
+    }
+
+    /// Writes down the core's latest guard and syncs it. Call it after the batch that holds the same
+    /// guard is synced, and before anything is sent that depends on it.
+    ///
+    /// While in doubt or fresh, a guard without a new vote (a block learned from others) only raises
+    /// what is remembered. The first new vote means that the core has caught up and trusts itself
+    /// again: from then on the core's word counts as it is.
+    ///
+    /// # Errors
+    /// Of the file system. The older slot stays whole; the call may be repeated.
+    pub fn record(&mut self, guard: Guard, voted: bool) -> io::Result<()> {
+        if self.last.standing == SETTLED || voted {
+            return self.write(guard, SETTLED);
+        }
+        let last = self.last.guard;
+        let highest = Guard {
+            view: guard.view.max(last.view),
+            height: guard.height.max(last.height),
+            committed: guard.committed.max(last.committed),
+            votes: guard.votes.max(last.votes),
+        };
+        self.write(highest, self.last.standing)
+    }
+
+    /// What the file holds.
+    pub fn last(&self) -> Guard {
+        self.last.guard
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn write(&mut self, guard: Guard, standing: u8) -> io::Result<()> {
+        let next = Slot { sequence: self.last.sequence + 1, guard, standing, ..self.last };
+        let offset = SLOT_OFFSETS[usize::from(next.sequence % 2 == 1)];
+        self.file.write_all_at(&next.encode(), offset)?;
+        self.file.sync_data()?;
+        self.last = next;
+        Ok(())
+    }
+}
+
+/// The newest whole slot.
+fn read_slots(file: &File) -> io::Result<Option<Slot>> {
+    let mut newest: Option<Slot> = None;
+    for offset in SLOT_OFFSETS {
+        let mut bytes = [0u8; SLOT_BYTES];
+        match file.read_exact_at(&mut bytes, offset) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+            Err(error) => return Err(error),
+        }
+        if let Some(slot) = Slot::decode(&bytes)
+            && newest.is_none_or(|newest| newest.sequence < slot.sequence)
+        {
+            newest = Some(slot);
+        }
+    }
+    Ok(newest)
+}
+
+fn compare(file: &Slot, inode: u64, held: &Guard) -> Standing {
+    let known = &file.guard;
+    let lost = |why: &str| Standing::Lost { why: why.to_owned() };
+    let behind = |why: String| Standing::Behind { guard: *known, why };
+    // A copy tells how far the votes went when it was made, and nothing of what came after.
+    if file.inode != inode {
+        return lost("the directory is a copy, perhaps an old backup put back in place");
+    }
+    let forgotten = known.view > held.view
+        || known.height > held.height
+        || known.committed > held.committed
+        || known.votes > held.votes;
+    match file.standing {
+        LOST => lost("votes had been forgotten, and the node was stopped before it had learned from the others"),
+        FRESH if !forgotten => Standing::Fresh,
+        SETTLED if !forgotten => Standing::Settled,
+        BEHIND if !forgotten => behind("votes had been forgotten, and the node was stopped before it voted again".into()),
+        _ => behind(format!(
+            "the database ends at view {}, height {}, {} committed, {} votes, but this validator has been at view {}, \
+             height {}, {} committed, {} votes",
+            held.view, held.height, held.committed, held.votes, known.view, known.height, known.committed, known.votes
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAIN: ChainId = ChainId(Hash([7; 32]));
+
+    fn guard(n: u64) -> Guard {
+        Guard { view: View(n), height: Height(n), committed: Height(n), votes: n }
+    }
+
+    /// A guard file that has recorded votes 1 to `n`.
+    fn voted(path: &Path, n: u64) {
+        let (mut file, standing) = GuardFile::open(path, CHAIN, None, true).unwrap();
+        assert_eq!(standing, Standing::Fresh);
+        for vote in 1..=n {
+            file.record(guard(vote), true).unwrap();
+        }
+    }
+
+    fn reopen(path: &Path, held: u64) -> Standing {
+        GuardFile::open(path, CHAIN, Some(guard(held)), false).unwrap().1
+    }
+
+    #[test]
+    fn remembers_and_compares() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        voted(&path, 5);
+        assert_eq!(reopen(&path, 5), Standing::Settled);
+        assert_eq!(reopen(&path, 6), Standing::Settled, "the file is synced after the batch");
+        assert!(matches!(reopen(&path, 4), Standing::Behind { guard: known, .. } if known == guard(5)));
+    }
+
+    #[test]
+    fn each_number_alone_raises_a_doubt() {
+        for change in 0..4 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("guard");
+            voted(&path, 5);
+            let mut held = guard(5);
+            match change {
+                0 => held.view = View(4),
+                1 => held.height = Height(4),
+                2 => held.committed = Height(4),
+                _ => held.votes = 4,
+            }
+            let (_, standing) = GuardFile::open(&path, CHAIN, Some(held), false).unwrap();
+            assert!(matches!(standing, Standing::Behind { .. }), "number {change}");
+        }
+    }
+
+    #[test]
+    fn a_doubt_outlives_restarts_until_the_first_new_vote() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        voted(&path, 5);
+        let (mut file, standing) = GuardFile::open(&path, CHAIN, Some(guard(3)), false).unwrap();
+        assert!(matches!(standing, Standing::Behind { .. }));
+        // Catching up commits blocks without voting: what is remembered must not sink.
+        file.record(Guard { committed: Height(9), ..guard(3) }, false).unwrap();
+        assert_eq!(file.last(), Guard { committed: Height(9), ..guard(5) });
+        drop(file);
+        let caught_up = Guard { view: View(9), height: Height(9), committed: Height(9), votes: 9 };
+        let (mut file, standing) = GuardFile::open(&path, CHAIN, Some(caught_up), false).unwrap();
+        assert!(matches!(standing, Standing::Behind { .. }), "the doubt was written down");
+        file.record(caught_up, true).unwrap();
+        drop(file);
+        let (_, standing) = GuardFile::open(&path, CHAIN, Some(caught_up), false).unwrap();
+        assert_eq!(standing, Standing::Settled);
+    }
+
+    #[test]
+    fn fresh_until_the_first_vote_and_missing_is_a_doubt() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        voted(&path, 0);
+        let (_, standing) = GuardFile::open(&path, CHAIN, None, false).unwrap();
+        assert_eq!(standing, Standing::Fresh);
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(reopen(&path, 5), Standing::Lost { .. }));
+        assert!(matches!(reopen(&path, 5), Standing::Lost { .. }), "still, after the file was made anew");
+    }
+
+    #[test]
+    fn a_guard_of_an_earlier_life_makes_a_wiped_database_doubtful() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        voted(&path, 5);
+        let (_, standing) = GuardFile::open(&path, CHAIN, None, true).unwrap();
+        assert_eq!(standing.memory(), Memory::Behind(guard(5)));
+    }
+
+    #[test]
+    fn a_copy_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        voted(&path, 5);
+        let copy = dir.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        assert!(matches!(reopen(&copy, 5), Standing::Lost { .. }));
+    }
+
+    /// Cuts the newest write short after every number of bytes: the one before it must survive.
+    #[test]
+    fn a_torn_write_never_loses_the_older_slot() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        voted(&path, 6);
+        let before = std::fs::read(&path).unwrap();
+        let (mut file, _) = GuardFile::open(&path, CHAIN, Some(guard(6)), false).unwrap();
+        file.record(guard(7), true).unwrap();
+        drop(file);
+        let after = std::fs::read(&path).unwrap();
+        let changed: Vec<usize> = (0..after.len()).filter(|i| before[*i] != after[*i]).collect();
+        let (first, last) = (changed[0], changed[changed.len() - 1]);
+        for cut in first..=last {
+            let torn = [&after[..cut], &before[cut..]].concat();
+            OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&torn, 0).unwrap();
+            let (file, standing) = GuardFile::open(&path, CHAIN, Some(guard(7)), false).unwrap();
+            assert_eq!(standing, Standing::Settled, "cut at {cut}");
+            assert_eq!(file.last(), guard(6), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn both_slots_damaged_is_a_doubt() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        voted(&path, 6);
+        OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[0xff; 4700], 0).unwrap();
+        assert!(matches!(reopen(&path, 6), Standing::Lost { .. }));
+    }
+}
