@@ -47,6 +47,9 @@ pub(crate) async fn run(shared: Arc<Shared>, links: Arc<Links>, mut stop: watch:
             }
         }
     }
+    // Ends whatever is under way with a code, and waits for it, so that nothing outlives the node.
+    shared.endpoint.close(CloseCode::Shutdown.varint(), b"");
+    tasks.shutdown().await;
 }
 
 /// Begins a handshake if there is room for one.

@@ -6,7 +6,7 @@ use crate::connect::{ConnectError, Dialler, canonical};
 use crate::endpoint::{self, ANSWERS_WINDOW_BYTES, Tuning, transport};
 use crate::frame::{FrameReader, FrameReceiver, FrameSender, StreamError};
 use crate::hello::{Hello, Sender};
-use crate::node::TransportError;
+use crate::node::{FAREWELL, TransportError};
 use quorate_types::hash::ChainId;
 use quorate_types::keys::{PublicKey, SecretKey};
 use std::io;
@@ -36,7 +36,7 @@ impl Client {
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let socket = bind_any(config.socket_buffer_bytes)
             .map_err(|source| TransportError::Bind { address: any, source })?;
-        let endpoint =
+        let (endpoint, _) =
             endpoint::open(socket, None).map_err(|source| TransportError::Bind { address: any, source })?;
         Ok(Client { endpoint, identity: identity.clone(), chain, config })
     }
@@ -77,7 +77,7 @@ impl Client {
     pub async fn shutdown(self) {
         self.endpoint.close(CloseCode::Done.varint(), b"");
         // Whoever does not hear of it notices by the idle timeout.
-        let _ = tokio::time::timeout(Duration::from_millis(500), self.endpoint.wait_idle()).await;
+        let _ = tokio::time::timeout(FAREWELL, self.endpoint.wait_idle()).await;
     }
 }
 

@@ -9,10 +9,13 @@ use crate::connect::ConnectError;
 use crate::identity;
 use quinn::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 use quorate_types::keys::SecretKey;
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 /// Bytes in flight or unread on one stream.
 const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
@@ -121,7 +124,54 @@ pub(crate) fn bind(listen: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSoc
     Ok(socket.into())
 }
 
+/// Tells when the last trace of an endpoint is gone: its port is free again only then, and quinn's own
+/// tasks end a moment after the last handle is dropped.
+pub(crate) struct Remains(mpsc::Receiver<()>);
+
+impl Remains {
+    /// Waits until nothing of the endpoint is left. Drop all handles before.
+    pub(crate) async fn gone(&mut self) {
+        // Nothing is ever sent; the channel closes when all that hold its other end are dropped.
+        let _ = self.0.recv().await;
+    }
+}
+
+/// Tokio, as quinn sees it, with every task of quinn's holding a share of [`Remains`].
+#[derive(Debug)]
+struct Runtime {
+    tokio: quinn::TokioRuntime,
+    share: mpsc::Sender<()>,
+}
+
+impl quinn::Runtime for Runtime {
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn quinn::AsyncTimer>> {
+        self.tokio.new_timer(at)
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        let share = self.share.clone();
+        self.tokio.spawn(Box::pin(async move {
+            future.await;
+            drop(share);
+        }));
+    }
+
+    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
+        self.tokio.wrap_udp_socket(socket)
+    }
+
+    fn now(&self) -> Instant {
+        self.tokio.now()
+    }
+}
+
 /// A QUIC endpoint on a bound socket.
-pub(crate) fn open(socket: UdpSocket, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
-    quinn::Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(quinn::TokioRuntime))
+pub(crate) fn open(
+    socket: UdpSocket,
+    server: Option<quinn::ServerConfig>,
+) -> io::Result<(quinn::Endpoint, Remains)> {
+    let (share, remains) = mpsc::channel(1);
+    let runtime = Arc::new(Runtime { tokio: quinn::TokioRuntime, share });
+    let endpoint = quinn::Endpoint::new(EndpointConfig::default(), server, socket, runtime)?;
+    Ok((endpoint, Remains(remains)))
 }

@@ -50,7 +50,7 @@ struct Attacker {
 impl Attacker {
     fn new(seed: u8) -> Attacker {
         let socket = bind(anywhere(), 1 << 20).expect("binds");
-        Attacker { endpoint: open(socket, None).expect("opens"), identity: key(seed) }
+        Attacker { endpoint: open(socket, None).expect("opens").0, identity: key(seed) }
     }
 
     /// Connects with `hello`; what it may do is up to the victim alone.
@@ -162,7 +162,7 @@ async fn a_hello_must_agree_with_the_key() {
             timeout: PATIENCE,
         };
         let address = node.local_addr().to_string();
-        let error = dialler.dial(&address, key(0).public()).await.err().expect("refused");
+        let error = dialler.dial(&address, key(0).public()).await.expect_err("refused");
         match error {
             crate::ConnectError::Refused { code, .. } => code,
             other => panic!("{other}"),

@@ -229,8 +229,10 @@ impl Link {
         loop {
             let may_dial = self.session.is_none() && self.dial.is_none() && !self.peer.addresses.is_empty();
             tokio::select! {
+                biased; // a node that stops reports nothing more; the rest is in order of weight
                 () = stopped(&mut self.stop) => break,
                 Ok(()) = self.bans.changed() => self.banned().await,
+                reason = of(self.session.as_mut().map(Session::ended)) => self.down(reason).await,
                 Some(accepted) = self.accepted.recv() => {
                     self.consider(Candidate {
                         connection: accepted.connection,
@@ -246,7 +248,6 @@ impl Link {
                         Err(error) => self.dial_failed(&error),
                     }
                 }
-                reason = of(self.session.as_mut().map(Session::ended)) => self.down(reason).await,
                 () = tokio::time::sleep_until(self.next_dial.into()), if may_dial => {
                     self.shared.counters.dials.add(1);
                     self.dial = Some(Box::pin(dial(Arc::clone(&self.shared), Arc::clone(&self.peer))));
@@ -372,6 +373,7 @@ impl Link {
     /// Tells the application, unless the node stops first or nobody listens any more.
     async fn announce(&mut self, event: Event) {
         tokio::select! {
+            biased;
             () = stopped(&mut self.stop) => {}
             _ = self.shared.outlets.lane(Lane::Votes).send(event) => {}
         }

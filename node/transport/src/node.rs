@@ -5,7 +5,7 @@ use crate::clients::ClientTable;
 use crate::close::{CloseCode, printable};
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::endpoint::{self, Tuning};
+use crate::endpoint::{self, Remains, Tuning};
 use crate::hello::{Hello, Sender};
 use crate::identity;
 use crate::inbox::{Inbox, Outlets, channels};
@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// Time for closing messages to leave at shutdown.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// Time for closing messages to leave, and be acknowledged, at shutdown.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why an endpoint cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,8 @@ pub struct Node {
     local_addr: SocketAddr,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Taken by [`shutdown`](Node::shutdown).
+    remains: Option<Remains>,
 }
 
 impl Node {
@@ -121,7 +123,7 @@ impl Node {
             .map_err(|error| setup(&error))?;
         let bind = |source| TransportError::Bind { address: config.listen, source };
         let socket = endpoint::bind(config.listen, config.socket_buffer_bytes).map_err(bind)?;
-        let endpoint = endpoint::open(socket, Some(server)).map_err(bind)?;
+        let (endpoint, remains) = endpoint::open(socket, Some(server)).map_err(bind)?;
         let local_addr = endpoint.local_addr().map_err(bind)?;
 
         let (outlets, inbox) = channels(&config);
@@ -144,6 +146,7 @@ impl Node {
             local_addr,
             stop: watch::Sender::new(false),
             tasks: JoinSet::new(),
+            remains: Some(remains),
         };
         node.run(peers);
         Ok((node, inbox))
@@ -211,13 +214,17 @@ impl Node {
         self.local_addr
     }
 
-    /// Tells everyone, closes all connections and waits for the node's tasks to end.
+    /// Tells everyone, closes all connections and frees the port. Streams of clients that the
+    /// application still holds keep the port busy; drop them, or it is freed with the last of them.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
-        self.shared.endpoint.close(CloseCode::Shutdown.varint(), b"");
-        // Whoever does not hear of it notices by the idle timeout.
-        let _ = tokio::time::timeout(FAREWELL, self.shared.endpoint.wait_idle()).await;
+        let remains = self.remains.take();
+        drop(self);
+        if let Some(mut remains) = remains {
+            // Whoever does not hear of it notices by the idle timeout.
+            let _ = tokio::time::timeout(FAREWELL, remains.gone()).await;
+        }
     }
 }
 

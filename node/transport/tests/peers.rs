@@ -79,7 +79,7 @@ async fn a_restarted_peer_is_found_again() {
     zero.up().await;
     one.up().await;
     let port = zero.node.local_addr().port();
-    zero.node.shutdown().await;
+    zero.node.shutdown().await; // and the port is free
     let reason = one.down().await;
     assert_eq!(reason.code(), Some(CloseCode::Shutdown), "{reason}");
     assert_eq!(one.send(0, Lane::Votes, vec![1]), SendVerdict::NotConnected);
