@@ -1,40 +1,43 @@
 //! Messages of views this replica has not entered yet.
 
 use crate::message::{Message, VerifiedMessage};
-use quorate_types::ids::{ValidatorIndex, View};
+use quorate_types::ids::{Height, ValidatorIndex, View};
 use std::collections::BTreeMap;
 
 /// Holds proposals and votes that come before their view's NewView. A convenience, not a need: what
 /// is dropped here is resent upon a Status.
 ///
-/// Bound: for each signer the messages of one view, the highest it spoke of, and at most
-/// `per_signer` of them, however far ahead it claims to be.
+/// Bound: for each signer the messages of one view, the highest it spoke of; of each kind one for
+/// each height, and `per_kind` at most, however far ahead it claims to be.
 #[derive(Debug)]
 pub(crate) struct Future {
-    per_signer: usize,
-    by_signer: BTreeMap<ValidatorIndex, (View, Vec<VerifiedMessage>)>,
+    per_kind: usize,
+    by_signer: BTreeMap<ValidatorIndex, (View, BTreeMap<(u8, Height), VerifiedMessage>)>,
 }
 
 impl Future {
-    /// For a window of `window` proposals: a proposal and two votes a height, twice over.
+    /// For a window of `window` proposals: twice that, as a peer may be a window ahead.
     pub(crate) fn new(window: u64) -> Future {
-        let per_signer = usize::try_from(window.saturating_mul(6)).unwrap_or(usize::MAX).clamp(6, 384);
-        Future { per_signer, by_signer: BTreeMap::new() }
+        let per_kind = usize::try_from(window.saturating_mul(2)).unwrap_or(usize::MAX).clamp(2, 128);
+        Future { per_kind, by_signer: BTreeMap::new() }
     }
 
     pub(crate) fn hold(&mut self, message: VerifiedMessage) {
-        debug_assert!(matches!(
-            message.message(),
-            Message::PrePrepare(_) | Message::Prepare(_) | Message::Commit(_)
-        ));
+        let (kind, height) = match message.message() {
+            Message::PrePrepare(m) => (0, m.statement.header.height),
+            Message::Prepare(m) => (1, m.statement.height),
+            Message::Commit(m) => (2, m.statement.height),
+            Message::ViewChange(_) | Message::NewView(_) | Message::Status(_) => return,
+        };
         let view = message.view();
-        let (held_view, held) = self.by_signer.entry(message.signer()).or_insert((view, Vec::new()));
+        let (held_view, held) = self.by_signer.entry(message.signer()).or_insert((view, BTreeMap::new()));
         if view > *held_view {
             held.clear();
             *held_view = view;
         }
-        if view == *held_view && held.len() < self.per_signer {
-            held.push(message);
+        let of_kind = held.range((kind, Height::GENESIS)..=(kind, Height(u64::MAX))).count();
+        if view == *held_view && of_kind < self.per_kind {
+            held.entry((kind, height)).or_insert(message);
         }
     }
 
@@ -43,7 +46,7 @@ impl Future {
         let mut released = Vec::new();
         self.by_signer.retain(|_, (held_view, held)| {
             if *held_view == view {
-                released.append(held);
+                released.extend(std::mem::take(held).into_values());
             }
             *held_view > view
         });

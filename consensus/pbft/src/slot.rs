@@ -107,6 +107,11 @@ impl Slot {
         self.prepares_on(block).into_iter().map(|(signer, _)| signer).collect()
     }
 
+    /// The Commit vote of one validator.
+    pub(crate) fn commit_of(&self, signer: ValidatorIndex) -> Option<&VerifiedMessage> {
+        self.commits.get(&signer)
+    }
+
     /// This replica's own votes, for sending again.
     pub(crate) fn votes_of(&self, me: ValidatorIndex) -> impl Iterator<Item = &VerifiedMessage> {
         self.prepares.get(&me).into_iter().chain(self.commits.get(&me))

@@ -9,3 +9,4 @@ mod node;
 mod observer;
 
 mod happy;
+mod random;

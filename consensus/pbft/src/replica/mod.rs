@@ -116,6 +116,9 @@ pub struct Replica {
     slots_view: View,
     /// Heights above the committed one, at most 2 W of them.
     slots: BTreeMap<Height, HeightSlot>,
+    /// This replica's Commit votes of this view on the last W committed blocks: a peer that lacks one
+    /// of them asks for it when nothing else holds it any more.
+    settled: BTreeMap<Height, VerifiedMessage>,
     /// By height above the committed one: the last Commit vote, of whatever view.
     promises: BTreeMap<Height, Promise>,
     future: Future,
@@ -136,7 +139,13 @@ pub struct Replica {
     committed_in_view: bool,
     last_progress: Duration,
     beacon_at: Duration,
-    beacon_pause: Duration,
+    /// Since when nothing moved, or was asked for; and how long to wait before asking (again).
+    ask_from: Duration,
+    ask_pause: Duration,
+    /// Whether it waited for something after the last event.
+    waited: bool,
+    /// The highest block known to be final, to be fetched if it is not committed here.
+    wanted: Height,
     answered: BTreeMap<ValidatorIndex, Duration>,
     accused: BTreeMap<ValidatorIndex, u32>,
     halted: Option<String>,
@@ -265,7 +274,7 @@ impl Replica {
             return Duration::MAX;
         }
         let timers = [self.stall_deadline(), self.view_deadline(), self.censorship_deadline()];
-        timers.into_iter().flatten().fold(self.beacon_at, Duration::min)
+        timers.into_iter().flatten().fold(self.beacon_deadline(), Duration::min)
     }
 
     fn quorum(&self) -> usize {

@@ -44,14 +44,14 @@ impl Replica {
             return;
         }
         loop {
-            let height = self.committed.height;
+            let before = (self.committed.height, self.may_vote());
             self.accept();
             self.vote_prepare();
             self.vote_commit();
             self.commit();
             self.check_results();
             self.learn();
-            if self.committed.height == height || self.halted.is_some() {
+            if (self.committed.height, self.may_vote()) == before || self.halted.is_some() {
                 break;
             }
         }
@@ -61,6 +61,7 @@ impl Replica {
         if self.active && self.may_vote() && self.committed.height >= self.term_end() {
             self.leave_view(self.view.next(), "end of the term".into());
         }
+        self.notice_waiting();
     }
 
     /// The block at `height` in this view's chain, if it is committed or accepted here.
@@ -96,15 +97,9 @@ impl Replica {
                 return;
             };
             if block.header.parent != parent {
-                if reproposal {
-                    // The plan extends its base, and what is committed here above the base extends it too.
-                    self.halt(format!(
-                        "the chain committed here contradicts view {} at height {height}",
-                        self.view
-                    ));
-                } else {
-                    self.suspect(format!("its proposal at height {height} extends another block"));
-                }
+                // Of a re-proposal too: a leader that signs two NewViews can have another chain
+                // committed in this very view than the one it gave to this replica.
+                self.suspect(format!("its proposal at height {height} extends another block"));
                 return;
             }
             if !reproposal && height > term_end {
@@ -266,7 +261,12 @@ impl Replica {
                 continue;
             }
             let Some(blocks) = self.executed_chain_to(commit.height, commit.block) else {
-                self.outputs.push_back(Output::CatchUp { height: commit.height });
+                if self.chain_at(commit.height) == Some(commit.block) {
+                    // Being executed here: fetched only if that leads nowhere.
+                    self.wanted = self.wanted.max(commit.height);
+                } else {
+                    self.want(commit.height);
+                }
                 continue;
             };
             let slot = &self.slots[&commit.height];
@@ -312,7 +312,13 @@ impl Replica {
     pub(super) fn move_committed(&mut self, certificate: Certificate) {
         let Commit { height, block, result, .. } = certificate.commit;
         self.committed = super::Committed { height, block, result, certificate: Some(certificate) };
-        self.slots = self.slots.split_off(&height.next());
+        let above = self.slots.split_off(&height.next());
+        for (at, slot) in std::mem::replace(&mut self.slots, above) {
+            self.settled.extend(slot.commit_of(self.config.me).map(|vote| (at, vote.clone())));
+        }
+        while self.settled.len() as u64 > self.window() {
+            self.settled.pop_first();
+        }
         self.promises = self.promises.split_off(&height.next());
         // What was accepted above extends the block that stood here in this view. If another one was
         // fetched, it never can commit; votes cast on it still bind.

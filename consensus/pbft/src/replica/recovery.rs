@@ -52,6 +52,7 @@ impl Replica {
             own_view_change: None,
             slots_view: View(0),
             slots: BTreeMap::new(),
+            settled: BTreeMap::new(),
             promises: BTreeMap::new(),
             future: Future::new(window),
             view_changes: BTreeMap::new(),
@@ -65,7 +66,10 @@ impl Replica {
             committed_in_view: false,
             last_progress: now,
             beacon_at: now,
-            beacon_pause: config.view_timeout / 4,
+            ask_from: now,
+            ask_pause: config.view_timeout / 4,
+            waited: false,
+            wanted: Height::GENESIS,
             answered: BTreeMap::new(),
             accused: BTreeMap::new(),
             halted: None,
@@ -128,13 +132,15 @@ impl Replica {
             if !self.extends(height, &block) {
                 continue;
             }
+            // Of a re-proposal the record may hold no ids; no block is empty.
+            let ids = Some(ids).filter(|ids| !ids.is_empty());
             let sources = vec![self.leader()];
             self.slots.entry(height).or_default().accepted =
-                Some(Accepted { block: block.clone(), ids: Some(ids.clone()), at: self.now, result: None });
+                Some(Accepted { block: block.clone(), ids: ids.clone(), at: self.now, result: None });
             self.outputs.push_back(Output::Execute {
                 block: block.hash,
                 header: block.header,
-                ids: Some(ids),
+                ids,
                 sources,
                 // Its timestamp was held against the clock before the first vote.
                 reproposal: true,

@@ -14,33 +14,58 @@ impl Replica {
         !self.active || in_flight || self.is_behind() || self.learning != Learning::No
     }
 
-    /// Beacons come faster from now on.
-    pub(super) fn stalled(&mut self) {
-        self.beacon_pause = self.config.view_timeout / 4;
-        self.beacon_at = self.beacon_at.min(self.now.saturating_add(self.beacon_pause));
+    /// Something moved, or began: give it time before asking for what may have been lost.
+    pub(super) fn stir(&mut self) {
+        self.ask_from = self.now;
+        self.ask_pause = self.config.view_timeout / 4;
+    }
+
+    /// Called after every event: waiting counts from when it began.
+    pub(super) fn notice_waiting(&mut self) {
+        let waits = self.waits();
+        if waits && !self.waited {
+            self.stir();
+        }
+        self.waited = waits;
+    }
+
+    /// A block is known to be final: fetch up to there, unless that was said already.
+    pub(super) fn want(&mut self, height: Height) {
+        if height > self.wanted.max(self.committed.height) {
+            self.wanted = height;
+            self.outputs.push_back(Output::CatchUp { height });
+        }
+    }
+
+    fn ask_deadline(&self) -> Option<Duration> {
+        self.waits().then(|| self.ask_from.saturating_add(self.ask_pause))
+    }
+
+    /// When the next beacon is due.
+    pub(super) fn beacon_deadline(&self) -> Duration {
+        self.ask_deadline().map_or(self.beacon_at, |ask| ask.min(self.beacon_at))
     }
 
     /// Says where this replica stands, when that is due; asks for resending if nothing moves.
     pub(super) fn beacon(&mut self) {
-        if self.now < self.beacon_at {
-            // Work began since the last beacon: do not wait a whole pause to ask for what was lost.
-            let soon = self.last_progress.max(self.now).saturating_add(self.config.view_timeout / 2);
-            if self.waits() && self.beacon_pause >= BEACON_INTERVAL && self.beacon_at > soon {
-                self.stalled();
-            }
+        if self.now < self.beacon_deadline() {
             return;
         }
-        let waits = self.waits();
-        let quiet = self.now.saturating_sub(self.last_progress) >= self.config.view_timeout / 4;
-        let stalled = waits && quiet;
+        let stalled = self.ask_deadline().is_some_and(|ask| ask <= self.now);
         self.send_status(To::All, stalled);
-        if stalled && let Some(change) = self.own_view_change.clone() {
+        self.beacon_at = self.now.saturating_add(BEACON_INTERVAL);
+        if !stalled {
+            return;
+        }
+        self.ask_from = self.now;
+        self.ask_pause = (self.ask_pause * 2).min(BEACON_INTERVAL);
+        if let Some(change) = self.own_view_change.clone() {
             // Byte for byte the same, until the view moves.
             self.send(To::All, change);
         }
-        self.beacon_pause =
-            if stalled { (self.beacon_pause * 2).min(BEACON_INTERVAL) } else { BEACON_INTERVAL };
-        self.beacon_at = self.now.saturating_add(self.beacon_pause);
+        if self.wanted > self.committed.height {
+            self.outputs.push_back(Output::CatchUp { height: self.wanted });
+        }
     }
 
     /// A connection to a peer is up: tell it where this replica stands.
@@ -80,13 +105,16 @@ impl Replica {
         if status.phase != Phase::Learning {
             self.note_reached(peer, status.view);
         }
-        let claim = Claim { view: status.view, height: status.height, founding: status.founding };
+        // Who had never voted when it was first heard tells, for good, that no votes of this replica
+        // from before its start can exist.
+        let founding = status.founding || self.claims.get(&peer).is_some_and(|claim| claim.founding);
+        let claim = Claim { view: status.view, height: status.height, founding };
         self.claims.insert(peer, claim);
         self.learn();
         if self.is_behind()
             && let Some(height) = self.height_of_one_honest()
         {
-            self.outputs.push_back(Output::CatchUp { height });
+            self.want(height);
         }
         if !status.stalled {
             return;
@@ -95,25 +123,31 @@ impl Replica {
             // It learns from this how far behind it is, and fetches.
             self.send_status(To::One(peer), false);
         }
-        if status.view < self.view || (status.view == self.view && status.phase == Phase::Changing) {
-            self.answer(peer, |replica| match (&replica.new_view, &replica.own_view_change) {
-                (Some(new_view), _) if replica.active => vec![new_view.clone()],
-                (_, Some(change)) => vec![change.clone()],
-                _ => Vec::new(),
-            });
-        } else if status.view == self.view && self.active {
-            self.answer(peer, |replica| replica.messages_above(status.height));
-        }
+        let behind = status.view < self.view;
+        // A replica that learns does not say whether its view has begun for it: it gets both.
+        let opening = behind || (status.view == self.view && status.phase != Phase::Active);
+        let votes = status.view == self.view && status.phase != Phase::Changing && self.active;
+        self.answer(peer, |replica| {
+            let mut messages = Vec::new();
+            if opening {
+                let opened = replica.new_view.clone().filter(|_| replica.active);
+                messages.extend(opened.or_else(|| replica.own_view_change.clone()));
+            }
+            if votes {
+                messages.extend(replica.messages_above(status.height));
+            }
+            messages
+        });
     }
 
-    /// Proposals, and this replica's votes, above a height: at most three for each of the window.
+    /// Proposals, and this replica's votes, above a height: at most three for each of the window, and
+    /// its Commits on the blocks just committed.
     fn messages_above(&self, height: Height) -> Vec<VerifiedMessage> {
         let slots =
             self.slots.range(height.next()..).take(usize::try_from(self.window()).unwrap_or(usize::MAX));
-        slots
-            .flat_map(|(_, slot)| slot.offered.iter().chain(slot.votes_of(self.config.me)))
-            .cloned()
-            .collect()
+        let settled = self.settled.range(height.next()..).map(|(_, vote)| vote);
+        let in_flight = slots.flat_map(|(_, slot)| slot.offered.iter().chain(slot.votes_of(self.config.me)));
+        settled.chain(in_flight).cloned().collect()
     }
 
     /// The highest height that f+1 validators claim to have reached: at least one honest one has.

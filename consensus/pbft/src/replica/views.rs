@@ -68,7 +68,7 @@ impl Replica {
         self.quorum_since = None;
         self.new_view = None;
         self.ever_voted = true;
-        self.stalled();
+        self.stir();
         self.outputs
             .push_back(Output::Persist(Record::ViewChange { view, message: message.bytes().clone() }));
         self.send(To::All, message.clone());
@@ -106,16 +106,21 @@ impl Replica {
     }
 
     /// Starts the view's timer at a quorum of ViewChanges; the leader opens the view.
+    ///
+    /// ViewChanges for later views start the timer too: each replica sends one view's only, so that
+    /// were two at this view and one ahead, none of them would ever count a quorum for its own view.
     fn count_view_changes(&mut self) {
         if self.active {
             return;
+        }
+        if self.view_changes.values().filter(|change| change.view() >= self.view).count() >= self.quorum() {
+            self.quorum_since.get_or_insert(self.now);
         }
         let changes: Vec<VerifiedMessage> =
             self.view_changes.values().filter(|change| change.view() == self.view).cloned().collect();
         if changes.len() < self.quorum() {
             return;
         }
-        self.quorum_since.get_or_insert(self.now);
         if self.i_lead() && self.may_vote() && self.own_view_change.is_some() {
             self.open_view(changes);
         }
@@ -194,8 +199,10 @@ impl Replica {
         self.quorum_since = None;
         self.committed_in_view = false;
         self.slots.clear();
+        self.settled.clear();
         self.slots_view = self.view;
         self.last_progress = self.now;
+        self.stir();
         self.suspicion.begin(self.now);
         self.view_changes.retain(|_, change| change.view() > self.view);
     }
@@ -209,15 +216,14 @@ impl Replica {
     /// A certificate for a block that may not be here.
     fn note_final(&mut self, certificate: &Certificate) {
         self.note_certificate(certificate);
-        if certificate.commit.height > self.committed.height {
-            self.outputs.push_back(Output::CatchUp { height: certificate.commit.height });
-        }
+        self.want(certificate.commit.height);
     }
 
     /// A commit: the leader does its work.
     pub(super) fn progressed(&mut self) {
         self.committed_in_view = true;
         self.last_progress = self.now;
+        self.stir();
         self.timeout.progress();
         self.suspicion.room(self.now);
         self.learn();
@@ -248,7 +254,8 @@ impl Replica {
 
     /// When the wait for a NewView will have been too long.
     pub(super) fn view_deadline(&self) -> Option<Duration> {
-        if self.active {
+        // Without a vote it cannot leave the view; a deadline it cannot act on would never pass.
+        if self.active || !self.may_vote() {
             return None;
         }
         Some(self.quorum_since?.saturating_add(self.timeout.current()))

@@ -198,7 +198,7 @@ impl Node {
             Record::Prepare { view, header, block, ids } => {
                 assert_eq!(header.hash(), block);
                 // Of a re-proposal the replica may not know the ids; who executed it does.
-                let ids = if ids.is_empty() { self.executed[&block].ids.clone() } else { ids };
+                let ids = if ids.is_empty() { self.bodies[&block].clone() } else { ids };
                 assert_eq!(block::transactions_root(&ids), header.transactions_root);
                 self.bodies.insert(block, ids.clone());
                 self.disk.prepares.insert(header.height, (view, header, ids));
