@@ -17,15 +17,15 @@
 use bytes::Bytes;
 use quorate_client::protocol::SubmitError;
 use quorate_ledger::Write;
-use quorate_pbft::Message;
+use quorate_pbft::VerifiedMessage;
 use quorate_transport::Lane;
 use quorate_types::block::{Block, BlockResult, Header};
 use quorate_types::hash::{BlockHash, TransactionId};
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
 use quorate_types::outcome::Outcome;
 use quorate_types::receipt::Finality;
-use quorate_types::signed::Verified;
 use quorate_types::transaction::VerifiedTransaction;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub struct Now {
 }
 
 /// A request of a local client, numbered by the driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 /// What happens to a core.
@@ -74,7 +74,7 @@ pub enum Input {
 #[derive(Debug, Clone)]
 pub enum PeerInput {
     /// A message of the ordering protocol. Lane: votes.
-    Consensus(Verified<Message>),
+    Consensus(VerifiedMessage),
     /// Transactions pushed or pulled. Lane: gossip.
     Transactions {
         /// Validators they passed before this one: 1 if the sender had them from a client.
@@ -131,7 +131,7 @@ pub struct Outgoing {
 }
 
 /// Work for the driver; see the module's description for what is owed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Ready {
     /// Counts from 1, without gaps.
     pub number: u64,
@@ -145,14 +145,14 @@ pub struct Ready {
     pub then: Vec<Outgoing>,
     /// To be delivered when `persist` is safe.
     pub reports: Vec<Report>,
-    /// The last vote in the batch, for the guard file beside the database: the view, height and
-    /// phase (1 prepare, 2 commit, 3 view change) that must not be forgotten.
+    /// For the guard file beside the database, to be synced before `then` is sent. Given with every
+    /// batch of votes.
     pub guard: Option<Guard>,
 }
 
 /// The furthest promise a node has made. Kept in a small synced file of its own, so that a database
 /// that lost its tail, or an old backup, is noticed before the node votes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Guard {
     /// The highest view voted in or left.
     pub view: View,
@@ -197,6 +197,8 @@ pub enum Report {
     View {
         /// The view.
         view: View,
+        /// Whether it has begun, or this node waits for its leader to open it.
+        active: bool,
         /// Why, for the log.
         why: String,
     },

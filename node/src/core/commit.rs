@@ -1,0 +1,142 @@
+//! Committing: by votes, or by catching up.
+
+use super::proposals::bodies_write;
+use super::records::{self, BlockRecord};
+use super::{CommittedBlock, Core, Report};
+use quorate_ledger::{Column, InvalidBlock, Store, Write};
+use quorate_types::block::Header;
+use quorate_types::certificate::Certificate;
+use quorate_types::codec;
+use quorate_types::hash::{BlockHash, TransactionId};
+use quorate_types::receipt::Finality;
+use quorate_types::transaction::VerifiedTransaction;
+use std::sync::Arc;
+
+/// Transactions executed in one step while catching up, before votes and timers get their turn.
+const CATCH_UP_TRANSACTIONS: usize = 4096;
+
+impl<S: Store> Core<S> {
+    /// The replica's certificate commits executed blocks, the last of them the certified one.
+    pub(super) fn commit(&mut self, blocks: &[BlockHash], certificate: &Certificate) {
+        self.commit_run(blocks, certificate, false);
+    }
+
+    fn commit_run(&mut self, blocks: &[BlockHash], certificate: &Certificate, caught_up: bool) {
+        let headers: Vec<Header> = blocks
+            .iter()
+            .filter_map(|block| self.ledger.pending(*block).map(|executed| executed.header.clone()))
+            .collect();
+        for (position, block) in blocks.iter().enumerate() {
+            let committed = match self.ledger.commit(*block) {
+                Ok(committed) => committed,
+                Err(error) => {
+                    // The replica executed it through this ledger: losing it is a defect.
+                    self.replica.halt(format!("a certified block cannot be committed: {error}"));
+                    return;
+                }
+            };
+            let height = committed.header.height;
+            let descendants = headers.get(position + 1..).unwrap_or_default().to_vec();
+            let finality = Finality {
+                header: committed.header.clone(),
+                result: committed.result.clone(),
+                descendants,
+                certificate: certificate.clone(),
+            };
+            let ids: Vec<TransactionId> =
+                committed.transactions.iter().map(VerifiedTransaction::id).collect();
+            let stored = self.settle_proposals(height, block);
+            let writes = &mut self.building.persist;
+            writes.extend(committed.writes);
+            if !stored {
+                writes.push(bodies_write(height, block, &committed.transactions));
+            }
+            for (id, position) in ids.iter().zip(0u32..) {
+                writes.push(Write::put(Column::Transactions, id.0.0, records::place(height, position)));
+            }
+            if certificate.commit.height == height {
+                writes.push(Write::put(
+                    Column::Certificates,
+                    records::height_key(height),
+                    codec::encode(certificate),
+                ));
+            }
+            let record = BlockRecord {
+                header: committed.header,
+                ids: ids.clone(),
+                outcomes: committed.outcomes.clone(),
+                result: committed.result,
+            };
+            writes.push(Write::put(Column::Blocks, records::height_key(height), codec::encode(&record)));
+            writes.push(Write::put(Column::Meta, records::COMMITTED, codec::encode(&height)));
+
+            let now = self.now.monotonic;
+            self.mempool.committed(block, height, &committed.transactions, now);
+            self.gossip.removed(&ids);
+            self.sync.own_height(height, *block, now);
+            self.pace.committed(height, now);
+            self.guard.committed = height;
+            self.applying.insert(self.next_number, height);
+            self.building.reports.push(Report::Committed(Arc::new(CommittedBlock {
+                finality,
+                hash: *block,
+                transactions: committed.transactions,
+                outcomes: committed.outcomes,
+                caught_up,
+            })));
+        }
+        self.replica.waiting(self.mempool.oldest_waiting(self.now.wall));
+    }
+
+    /// Executes and commits final blocks that were fetched, a bounded number in one step.
+    pub(super) fn catch_up(&mut self) -> bool {
+        let mut run: Vec<BlockHash> = Vec::new();
+        let mut transactions = 0;
+        let mut progress = false;
+        while run.is_empty() && transactions < CATCH_UP_TRANSACTIONS || !run.is_empty() {
+            let Some((peer, fetched)) = self.sync.next_ready() else { break };
+            if self.replica.halted().is_some() {
+                return progress;
+            }
+            let height = fetched.block.header.height;
+            if height <= self.ledger.tip().height {
+                continue;
+            }
+            transactions += fetched.transactions.len();
+            let result = match self.ledger.check(&fetched.block.header, &fetched.transactions, None) {
+                Ok(result) => result,
+                Err(InvalidBlock::Store(error)) => {
+                    self.replica.halt(format!("the state cannot be read: {error}"));
+                    return true;
+                }
+                // Sync gives final blocks only: a quorum has executed this one.
+                Err(invalid) => {
+                    let what = format!(
+                        "a final block, {} at height {height}, is invalid here: {invalid}",
+                        fetched.hash
+                    );
+                    self.sync.refused(peer, self.now.monotonic);
+                    self.replica.halt(what);
+                    return true;
+                }
+            };
+            run.push(fetched.hash);
+            if let Some(certificate) = fetched.block.certificate {
+                if certificate.commit.result != result {
+                    self.replica.halt(format!(
+                        "executing block {} at height {height} gave another result here than a quorum has \
+                         signed; this node must not go on: compare its software version, then rebuild its \
+                         directory from its peers",
+                        fetched.hash
+                    ));
+                    return true;
+                }
+                self.commit_run(&run, &certificate, true);
+                self.replica.caught_up(self.now.monotonic, certificate);
+                run.clear();
+                progress = true;
+            }
+        }
+        progress
+    }
+}

@@ -1,0 +1,104 @@
+//! When to propose, and what.
+//!
+//! With nothing in flight, a leader proposes as soon as there is a transaction. With proposals in
+//! flight it waits until a whole block is there, or a fraction 1/W of the usual time to commit has
+//! passed since the last proposal: blocks are then as large as the load offers, and on a slow network
+//! the window is used evenly.
+
+use super::Core;
+use quorate_ledger::Store;
+use quorate_types::hash::TransactionId;
+use quorate_types::ids::Height;
+use quorate_types::transaction::VerifiedTransaction;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The usual time to commit, before any is known.
+const FIRST_GUESS: Duration = Duration::from_millis(8);
+
+/// Measures how long proposals take to commit.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Smoothed time from own proposal to its commit.
+    usual: Duration,
+    proposed: BTreeMap<Height, Duration>,
+    last: Duration,
+}
+
+impl Pace {
+    pub(super) fn new() -> Pace {
+        Pace { usual: FIRST_GUESS, proposed: BTreeMap::new(), last: Duration::ZERO }
+    }
+
+    fn propose(&mut self, height: Height, now: Duration) {
+        self.proposed.insert(height, now);
+        self.last = now;
+    }
+
+    /// A height committed.
+    pub(super) fn committed(&mut self, height: Height, now: Duration) {
+        if let Some(at) = self.proposed.remove(&height) {
+            let took = now.saturating_sub(at).min(Duration::from_secs(1));
+            self.usual = (self.usual * 7 + took) / 8;
+        }
+        // Of own proposals that lost, nothing will be heard.
+        self.proposed = self.proposed.split_off(&height);
+    }
+}
+
+impl<S: Store> Core<S> {
+    fn pause(&self) -> Duration {
+        let window = u32::try_from(self.committee.window).unwrap_or(u32::MAX);
+        self.pace.usual / window.max(1)
+    }
+
+    /// How many transactions a block may hold now: halved with each view that failed in a row, so
+    /// that a block that cannot be finished within the timeout shrinks until it can.
+    fn block_limit(&self) -> usize {
+        let most = self.ledger.genesis().parameters.max_block_transactions;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        (most >> self.replica.failed_views().min(20)).max(1)
+    }
+
+    /// When a proposal that waits for its pause is due.
+    pub(super) fn pace_deadline(&self) -> Option<Duration> {
+        let slot = self.replica.slot()?;
+        let has_candidate = self.mempool.candidates(&|_| false).next().is_some();
+        (slot.in_flight > 0 && has_candidate).then(|| self.pace.last.saturating_add(self.pause()))
+    }
+
+    /// Proposes, if this node leads, has room and should not wait.
+    pub(super) fn lead(&mut self) -> bool {
+        let Some(slot) = self.replica.slot() else { return false };
+        let limit = self.block_limit();
+        let now = self.now.monotonic;
+        if slot.in_flight > 0 {
+            let waiting = self.mempool.len().saturating_sub(self.proposals.in_flight());
+            let due = self.pace.last.saturating_add(self.pause());
+            if waiting < limit && now < due {
+                return false;
+            }
+        }
+        let proposed = {
+            let none = |_: &TransactionId| false;
+            let mut candidates = self.mempool.candidates(&none).take(limit);
+            self.ledger.propose(slot.parent, slot.view, self.me, self.now.wall, &mut candidates)
+        };
+        let proposed = match proposed {
+            Ok(proposed) => proposed,
+            Err(error) => {
+                self.replica.halt(format!("no block can be built: {error}"));
+                return true;
+            }
+        };
+        let Some((header, transactions, result)) = proposed.block else { return false };
+        let ids: Vec<TransactionId> = transactions.iter().map(VerifiedTransaction::id).collect();
+        let block = header.hash();
+        self.mempool.mark_proposed(block, &ids);
+        self.proposals.own(block, header.clone(), Arc::from(ids.as_slice()), transactions);
+        self.pace.propose(header.height, now);
+        self.replica.propose(now, header, ids, result);
+        true
+    }
+}

@@ -1,0 +1,1 @@
+//! Scripted whole nodes in memory.

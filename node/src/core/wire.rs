@@ -1,0 +1,243 @@
+//! Frames between validators, and the checks each must pass on its way in.
+
+use super::api::{PeerInput, VerifiedBlock};
+use bytes::Bytes;
+use quorate_pbft::{Committee, MessageError, VerifiedMessage};
+use quorate_transport::Lane;
+use quorate_types::block::{Block, Header, transactions_root};
+use quorate_types::certificate::CertificateError;
+use quorate_types::codec::{self, DecodeError};
+use quorate_types::hash::{BlockHash, TransactionId};
+use quorate_types::ids::{Height, ValidatorIndex};
+use quorate_types::parameters::limits;
+use quorate_types::transaction::{TransactionError, VerifiedTransaction, verify_transactions};
+use rand_core::CryptoRng;
+use serde::{Deserialize, Serialize};
+
+/// The longest frame on the lane of votes, in bytes: the longest message and its envelope.
+pub const MAX_VOTES_FRAME: usize = quorate_pbft::MAX_MESSAGE_BYTES + 64;
+/// The longest frame on the lane of gossip, in bytes: one largest transaction, or many small ones.
+pub const MAX_GOSSIP_FRAME: usize = 2 * limits::TRANSACTION_BYTES;
+/// The longest frame on the lane of sync, in bytes: one largest block with its certificate.
+pub const MAX_SYNC_FRAME: usize = limits::BLOCK_BYTES + (4 << 20);
+/// Ids in one frame.
+pub const MAX_IDS: usize = 4096;
+/// Blocks in one frame.
+pub const MAX_BLOCKS: usize = 128;
+/// Bytes of blocks after which an answer ends; a larger single block still travels.
+pub const BLOCKS_FRAME_BYTES: usize = 4 << 20;
+
+/// What a frame holds, in the canonical encoding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerFrame {
+    /// An encoded message of the ordering protocol.
+    Consensus(Bytes),
+    /// Transactions, pushed or pulled.
+    Transactions {
+        /// Validators they passed before the receiver.
+        hops: u8,
+        /// Each an encoded signed transaction.
+        transactions: Vec<Bytes>,
+    },
+    /// Transactions to be had from the sender.
+    Announce(Vec<TransactionId>),
+    /// Transactions wanted.
+    Pull(Vec<TransactionId>),
+    /// A proposal wanted.
+    FetchProposal(BlockHash),
+    /// The answer.
+    Proposal {
+        /// The header.
+        header: Header,
+        /// The ids.
+        ids: Vec<TransactionId>,
+    },
+    /// Blocks wanted.
+    FetchBlocks {
+        /// The first height.
+        from: Height,
+        /// The last height.
+        to: Height,
+    },
+    /// The answer.
+    Blocks(Vec<Block>),
+}
+
+impl PeerFrame {
+    /// The lane it travels on.
+    pub fn lane(&self) -> Lane {
+        match self {
+            PeerFrame::Consensus(_) => Lane::Votes,
+            PeerFrame::Transactions { .. } | PeerFrame::Announce(_) => Lane::Gossip,
+            // A proposal waits for what is pulled: it must not queue behind gossip.
+            PeerFrame::Pull(_)
+            | PeerFrame::FetchProposal(_)
+            | PeerFrame::Proposal { .. }
+            | PeerFrame::FetchBlocks { .. }
+            | PeerFrame::Blocks(_) => Lane::Sync,
+        }
+    }
+
+    /// The frame's bytes.
+    pub fn encode(&self) -> Bytes {
+        codec::encode_bytes(self)
+    }
+}
+
+/// Why a frame is refused. Each is the sender's fault: correct validators send none such.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Not an encoded frame, or too long for its lane.
+    #[error("frame: {0}")]
+    Decode(#[from] DecodeError),
+    /// On a lane where its kind does not belong.
+    #[error("a frame on the wrong lane")]
+    WrongLane,
+    /// More ids, blocks or transactions than a frame may hold, or none.
+    #[error("a frame of {0} items")]
+    Count(usize),
+    /// A message of the ordering protocol that does not hold.
+    #[error("message: {0}")]
+    Message(#[from] MessageError),
+    /// A transaction that does not hold. Correct validators pass on verified ones only.
+    #[error("transaction: {0}")]
+    Transaction(#[from] TransactionError),
+    /// A block whose certificate does not hold.
+    #[error("certificate at height {height}: {error}")]
+    Certificate {
+        /// The block's height.
+        height: Height,
+        /// What is wrong.
+        error: CertificateError,
+    },
+    /// A block or proposal whose parts do not fit each other.
+    #[error("block at height {height}: {what}")]
+    Block {
+        /// The block's height.
+        height: Height,
+        /// What does not fit.
+        what: &'static str,
+    },
+}
+
+/// Decodes and verifies frames, the signatures of all their transactions in one batch. One verdict for
+/// each frame, in order. `rng` must be unpredictable to the senders.
+pub fn verify<R: CryptoRng>(
+    committee: &Committee,
+    frames: &[(ValidatorIndex, Lane, Bytes)],
+    rng: &mut R,
+) -> Vec<Result<PeerInput, FrameError>> {
+    let decoded: Vec<Result<PeerFrame, FrameError>> =
+        frames.iter().map(|(_, lane, bytes)| decode(*lane, bytes)).collect();
+    let mut encoded = Vec::new();
+    for frame in decoded.iter().flatten() {
+        match frame {
+            PeerFrame::Transactions { transactions, .. } => encoded.extend(transactions.iter().cloned()),
+            PeerFrame::Blocks(blocks) => {
+                encoded.extend(blocks.iter().flat_map(|block| block.transactions.iter().cloned()));
+            }
+            _ => {}
+        }
+    }
+    let mut verified = verify_transactions(&committee.chain, &encoded, rng).into_iter();
+    decoded
+        .into_iter()
+        .map(|frame| {
+            let frame = frame?;
+            let count = match &frame {
+                PeerFrame::Transactions { transactions, .. } => transactions.len(),
+                PeerFrame::Blocks(blocks) => blocks.iter().map(|block| block.transactions.len()).sum(),
+                _ => 0,
+            };
+            // Taken before anything can fail, so that the next frame finds its own.
+            let transactions: Result<Vec<_>, _> =
+                verified.by_ref().take(count).collect::<Vec<_>>().into_iter().collect();
+            admit(committee, frame, transactions?)
+        })
+        .collect()
+}
+
+fn decode(lane: Lane, bytes: &Bytes) -> Result<PeerFrame, FrameError> {
+    let limit = match lane {
+        Lane::Votes => MAX_VOTES_FRAME,
+        Lane::Gossip => MAX_GOSSIP_FRAME,
+        Lane::Sync => MAX_SYNC_FRAME,
+    };
+    let frame: PeerFrame = codec::decode(bytes, limit)?;
+    if frame.lane() != lane {
+        return Err(FrameError::WrongLane);
+    }
+    let (count, most) = match &frame {
+        PeerFrame::Transactions { transactions, .. } => (transactions.len(), MAX_IDS),
+        PeerFrame::Announce(ids) | PeerFrame::Pull(ids) => (ids.len(), MAX_IDS),
+        PeerFrame::Blocks(blocks) => (blocks.len(), MAX_BLOCKS),
+        PeerFrame::Proposal { ids, .. } => (ids.len(), limits::BLOCK_TRANSACTIONS),
+        PeerFrame::Consensus(_) | PeerFrame::FetchProposal(_) | PeerFrame::FetchBlocks { .. } => (1, 1),
+    };
+    if (1..=most).contains(&count) { Ok(frame) } else { Err(FrameError::Count(count)) }
+}
+
+fn admit(
+    committee: &Committee,
+    frame: PeerFrame,
+    transactions: Vec<VerifiedTransaction>,
+) -> Result<PeerInput, FrameError> {
+    Ok(match frame {
+        PeerFrame::Consensus(bytes) => PeerInput::Consensus(VerifiedMessage::decode(bytes, committee)?),
+        PeerFrame::Transactions { hops, .. } => PeerInput::Transactions { hops, transactions },
+        PeerFrame::Announce(ids) => PeerInput::Announce(ids),
+        PeerFrame::Pull(ids) => PeerInput::Pull(ids),
+        PeerFrame::FetchProposal(block) => PeerInput::FetchProposal(block),
+        PeerFrame::Proposal { header, ids } => {
+            check_contents(&header, &ids)?;
+            PeerInput::Proposal { header: Box::new(header), ids }
+        }
+        PeerFrame::FetchBlocks { from, to } => PeerInput::FetchBlocks { from, to },
+        PeerFrame::Blocks(blocks) => PeerInput::Blocks(check_blocks(committee, blocks, transactions)?),
+    })
+}
+
+fn check_contents(header: &Header, ids: &[TransactionId]) -> Result<(), FrameError> {
+    let height = header.height;
+    if u64::from(header.transaction_count) != ids.len() as u64 {
+        return Err(FrameError::Block { height, what: "another count of transactions than its header's" });
+    }
+    if transactions_root(ids) != header.transactions_root {
+        return Err(FrameError::Block { height, what: "other transactions than its header's" });
+    }
+    Ok(())
+}
+
+fn check_blocks(
+    committee: &Committee,
+    blocks: Vec<Block>,
+    transactions: Vec<VerifiedTransaction>,
+) -> Result<Vec<VerifiedBlock>, FrameError> {
+    let mut transactions = transactions.into_iter();
+    let mut checked: Vec<VerifiedBlock> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let own: Vec<VerifiedTransaction> = transactions.by_ref().take(block.transactions.len()).collect();
+        let height = block.header.height;
+        if height == Height::GENESIS || block.header.chain != committee.chain {
+            return Err(FrameError::Block { height, what: "of another chain, or of height 0" });
+        }
+        let ids: Vec<TransactionId> = own.iter().map(VerifiedTransaction::id).collect();
+        check_contents(&block.header, &ids)?;
+        let hash = block.header.hash();
+        if let Some(below) = checked.last()
+            && (below.block.header.height.next() != height || below.hash != block.header.parent)
+        {
+            return Err(FrameError::Block { height, what: "does not follow from the block before it" });
+        }
+        if let Some(certificate) = &block.certificate {
+            if certificate.commit.block != hash || certificate.commit.height != height {
+                return Err(FrameError::Block { height, what: "the certificate is another block's" });
+            }
+            certificate
+                .verify(&committee.chain, &committee.validators)
+                .map_err(|error| FrameError::Certificate { height, error })?;
+        }
+        checked.push(VerifiedBlock { block, hash, transactions: own });
+    }
+    Ok(checked)
+}
