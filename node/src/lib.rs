@@ -3,10 +3,18 @@
 //! | module | subject |
 //! |---|---|
 //! | [`core`] | the sans-IO core: replica, mempool, gossip and sync as one state machine |
-//! | [`config`] | the configuration file |
+//! | [`runtime`] | the shell: the thread that owns the core, the verify pool, the storage thread |
 //! | [`storage`] | RocksDB behind the ledger's storage trait; recognising a damaged or foreign directory |
-//! | [`runtime`] | the shell: the task that owns the core, the verify pool, the storage thread |
 //! | [`clients`] | serving clients: submissions, reads with proofs, block streams |
-//! | [`http`] | metrics, health and status on a local port |
+//! | [`http`], [`metrics`] | metrics, health and status on a local port |
+//! | [`config`] | the configuration file |
+//! | [`export`] | the chain of a stopped node, in one file |
 
+pub mod clients;
+pub mod config;
 pub mod core;
+pub mod export;
+pub mod http;
+pub mod metrics;
+pub mod runtime;
+pub mod storage;

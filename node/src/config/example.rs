@@ -98,7 +98,8 @@ mod tests {
         assert_eq!(Config::parse(&text).unwrap(), defaults);
 
         // With every setting uncommented, the values are those of the defaults.
-        let is_setting = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line.contains(" = ");
+        let is_setting =
+            |line: &str| line.starts_with('#') && !line.starts_with("# ") && line.contains(" = ");
         let uncommented: Vec<&str> =
             text.lines().map(|line| if is_setting(line) { &line[1..] } else { line }).collect();
         let mut config = Config::parse(&uncommented.join("\n")).unwrap();
@@ -112,7 +113,10 @@ mod tests {
             let names: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
             assert!(!names.is_empty(), "{error}");
             for name in names {
-                assert!(text.contains(&format!("{name} = ")) || text.contains(&format!("[{name}]")), "{name}");
+                assert!(
+                    text.contains(&format!("{name} = ")) || text.contains(&format!("[{name}]")),
+                    "{name}"
+                );
             }
         }
     }

@@ -22,7 +22,9 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ByteSize, String> {
-        let wrong = || format!("{text:?} is no size: write bytes, or a number with KiB, MiB or GiB, such as \"256 MiB\"");
+        let wrong = || {
+            format!("{text:?} is no size: write bytes, or a number with KiB, MiB or GiB, such as \"256 MiB\"")
+        };
         let unit = UNITS.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
         let (number, shift) = unit.unwrap_or((text, 0));
         let number: u64 = number.trim_end().parse().map_err(|_| wrong())?;
@@ -49,7 +51,9 @@ impl<'de> Deserialize<'de> for ByteSize {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<ByteSize, E> {
-                u64::try_from(number).map(ByteSize).map_err(|_| E::custom(format!("{number} bytes are less than none")))
+                u64::try_from(number)
+                    .map(ByteSize)
+                    .map_err(|_| E::custom(format!("{number} bytes are less than none")))
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<ByteSize, E> {
@@ -180,7 +184,9 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("7", 7), ("7 B", 7), ("64KiB", 65_536), ("256 MiB", 268_435_456), ("2 GiB", 2_147_483_648)] {
+        for (text, bytes) in
+            [("7", 7), ("7 B", 7), ("64KiB", 65_536), ("256 MiB", 268_435_456), ("2 GiB", 2_147_483_648)]
+        {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
             assert_eq!(ByteSize(bytes).to_string().parse(), Ok(ByteSize(bytes)));
         }

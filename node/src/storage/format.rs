@@ -16,7 +16,7 @@ use std::path::Path;
 pub const FORMAT: u64 = 1;
 
 /// The marker's name within the data directory.
-pub const FILE: &str = "FORMAT";
+pub(super) const FILE: &str = "FORMAT";
 
 /// What a directory is, judged by its marker alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

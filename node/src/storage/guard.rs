@@ -119,7 +119,8 @@ impl Slot {
         if bytes[..8] != *MAGIC || bytes[CHECKED_BYTES..CHECKED_BYTES + 32] != checksum.0 {
             return None;
         }
-        let number = |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
+        let number =
+            |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
         Some(Slot {
             sequence: number(8)?,
             inode: number(16)?,
@@ -152,7 +153,12 @@ impl GuardFile {
     ///
     /// # Errors
     /// If the file can be neither read nor written. A damaged one is not an error but a doubt.
-    pub fn open(path: &Path, chain: ChainId, held: Option<Guard>, founded: bool) -> io::Result<(GuardFile, Standing)> {
+    pub fn open(
+        path: &Path,
+        chain: ChainId,
+        held: Option<Guard>,
+        founded: bool,
+    ) -> io::Result<(GuardFile, Standing)> {
         let found = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => Some(read_slots(&file)?.map(|slot| (file, slot))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -180,7 +186,8 @@ impl GuardFile {
     /// A new file, whole or not at all.
     fn create(path: &Path, chain: ChainId, guard: Guard, standing: u8) -> io::Result<GuardFile> {
         let new = path.with_extension("new");
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).clone();
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).clone();
         let file = options.open(&new)?;
         file.set_len(FILE_BYTES)?;
         let last = Slot { sequence: 0, inode: file.metadata()?.ino(), chain, guard, standing };
@@ -266,14 +273,25 @@ fn compare(file: &Slot, inode: u64, held: &Guard) -> Standing {
         || known.committed > held.committed
         || known.votes > held.votes;
     match file.standing {
-        LOST => lost("votes had been forgotten, and the node was stopped before it had learned from the others"),
+        LOST => {
+            lost("votes had been forgotten, and the node was stopped before it had learned from the others")
+        }
         FRESH if !forgotten => Standing::Fresh,
         SETTLED if !forgotten => Standing::Settled,
-        BEHIND if !forgotten => behind("votes had been forgotten, and the node was stopped before it voted again".into()),
+        BEHIND if !forgotten => {
+            behind("votes had been forgotten, and the node was stopped before it voted again".into())
+        }
         _ => behind(format!(
             "the database ends at view {}, height {}, {} committed, {} votes, but this validator has been at view {}, \
              height {}, {} committed, {} votes",
-            held.view, held.height, held.committed, held.votes, known.view, known.height, known.committed, known.votes
+            held.view,
+            held.height,
+            held.committed,
+            held.votes,
+            known.view,
+            known.height,
+            known.committed,
+            known.votes
         )),
     }
 }

@@ -40,7 +40,6 @@ use bytes::Bytes;
 use quorate_ledger::{Column, Store, StoreError, Write};
 use quorate_types::codec;
 use quorate_types::hash::ChainId;
-use quorate_types::ids::{Height, View};
 use rocksdb::{DB, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 use std::fs::File;
 use std::io;
@@ -187,10 +186,17 @@ impl OpenError {
         } else if is_no_space(text) {
             OpenError::NoSpace { path }
         } else if text.contains("Permission denied") || text.contains("Read-only file system") {
-            OpenError::Permission { path, source: io::Error::new(io::ErrorKind::PermissionDenied, text.to_owned()) }
-        } else if text.contains("No such file") || text.contains("does not exist") || text.contains("Missing WAL") {
+            OpenError::Permission {
+                path,
+                source: io::Error::new(io::ErrorKind::PermissionDenied, text.to_owned()),
+            }
+        } else if text.contains("No such file")
+            || text.contains("does not exist")
+            || text.contains("Missing WAL")
+        {
             OpenError::Missing { path, what: text.to_owned() }
-        } else if matches!(error.kind(), rocksdb::ErrorKind::Corruption | rocksdb::ErrorKind::InvalidArgument) {
+        } else if matches!(error.kind(), rocksdb::ErrorKind::Corruption | rocksdb::ErrorKind::InvalidArgument)
+        {
             OpenError::Corrupt { path, what: text.to_owned() }
         } else {
             OpenError::Io { path, what: text.to_owned() }
@@ -231,14 +237,19 @@ impl Storage {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(data: &Path, guard: &Path, chain: &ChainId, config: &config::Storage) -> Result<Storage, OpenError> {
+    pub fn open(
+        data: &Path,
+        guard: &Path,
+        chain: &ChainId,
+        config: &config::Storage,
+    ) -> Result<Storage, OpenError> {
         let (store, founded) = match RocksStore::open_existing(data, chain, config)? {
             Some(store) => (store, false),
             None => (RocksStore::found(data, chain, config)?, true),
         };
         let damaged = |what: String| OpenError::Corrupt { path: data.to_owned(), what };
         let held = store.get(Column::Votes, GUARD_KEY).map_err(|error| damaged(error.to_string()))?;
-        let held = held.map(|bytes| decode_guard(&bytes)).transpose();
+        let held = held.map(|bytes| codec::decode::<Guard>(&bytes, GUARD_BYTES)).transpose();
         let held = held.map_err(|error| damaged(format!("guard record: {error}")))?;
         let opened = GuardFile::open(guard, *chain, held, founded);
         let (guard, standing) = opened.map_err(|error| OpenError::io(guard, error))?;
@@ -246,11 +257,8 @@ impl Storage {
     }
 }
 
-/// The core's record under [`GUARD_KEY`]: the four numbers of a [`Guard`], in the canonical encoding.
-fn decode_guard(bytes: &[u8]) -> Result<Guard, codec::DecodeError> {
-    let (view, height, committed, votes): (View, Height, Height, u64) = codec::decode(bytes, 32)?;
-    Ok(Guard { view, height, committed, votes })
-}
+/// Longest encoding of a [`Guard`], in bytes.
+const GUARD_BYTES: usize = 32;
 
 /// The database. Clones are handles of the same one.
 #[derive(Debug, Clone)]
@@ -277,7 +285,9 @@ impl RocksStore {
         config: &config::Storage,
     ) -> Result<Option<RocksStore>, OpenError> {
         match std::fs::metadata(data) {
-            Ok(metadata) if !metadata.is_dir() => return Err(OpenError::NotADirectory { path: data.to_owned() }),
+            Ok(metadata) if !metadata.is_dir() => {
+                return Err(OpenError::NotADirectory { path: data.to_owned() });
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(OpenError::io(data, error)),
@@ -287,7 +297,10 @@ impl RocksStore {
         }
         let current = data.join("db").join("CURRENT");
         if !current.try_exists().map_err(|error| OpenError::io(&current, error))? {
-            return Err(OpenError::Missing { path: data.to_owned(), what: "the file db/CURRENT is missing".into() });
+            return Err(OpenError::Missing {
+                path: data.to_owned(),
+                what: "the file db/CURRENT is missing".into(),
+            });
         }
         let db = open_db(data, config, false)?;
         Ok(Some(RocksStore::of(data, config, db)))
@@ -321,7 +334,11 @@ impl RocksStore {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn apply<'a>(&self, writes: impl IntoIterator<Item = &'a Write>, sync: bool) -> Result<(), WriteError> {
+    pub fn apply<'a>(
+        &self,
+        writes: impl IntoIterator<Item = &'a Write>,
+        sync: bool,
+    ) -> Result<(), WriteError> {
         let guard = self.read();
         let db = guard.as_ref().ok_or_else(|| WriteError::Failed(CLOSED.into()))?;
         let mut batch = WriteBatch::default();
@@ -443,7 +460,8 @@ fn open<'a>(guard: &'a RwLockReadGuard<'_, Option<DB>>) -> Result<&'a DB, StoreE
 fn open_db(data: &Path, config: &config::Storage, create: bool) -> Result<DB, OpenError> {
     let options = options::database(config, create);
     let families = options::columns(config);
-    DB::open_cf_descriptors(&options, data.join("db"), families).map_err(|error| OpenError::rocks(data, &error))
+    DB::open_cf_descriptors(&options, data.join("db"), families)
+        .map_err(|error| OpenError::rocks(data, &error))
 }
 
 fn family(db: &DB, column: Column) -> Result<&rocksdb::ColumnFamily, StoreError> {
@@ -467,7 +485,12 @@ impl Store for RocksStore {
         Ok(value.map(Bytes::from))
     }
 
-    fn first_in(&self, column: Column, from: &[u8], to: &[u8]) -> Result<Option<(Vec<u8>, Bytes)>, StoreError> {
+    fn first_in(
+        &self,
+        column: Column,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Option<(Vec<u8>, Bytes)>, StoreError> {
         Ok(self.entries(column, from, to, 1)?.pop())
     }
 

@@ -3,8 +3,8 @@
 use crate::config;
 use quorate_ledger::Column;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
-    Options,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
+    LogLevel, Options,
 };
 
 const MIB: usize = 1 << 20;

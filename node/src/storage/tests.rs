@@ -4,6 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use quorate_ledger::MemoryStore;
 use quorate_types::hash::Hash;
+use quorate_types::ids::{Height, View};
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
@@ -45,7 +46,8 @@ impl Place {
     /// Files of the database whose names end so, the newest last.
     fn files(&self, ending: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.db()).unwrap().map(|entry| entry.unwrap().path());
-        let mut files: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
+        let mut files: Vec<PathBuf> =
+            entries.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
         files.sort();
         files
     }
@@ -148,7 +150,12 @@ fn in_use_is_named() {
 fn missing_files_are_named_and_never_replaced_by_an_empty_database() {
     let remove: [&dyn Fn(&Place); 4] = [
         &|place| fs::remove_file(place.db().join("CURRENT")).unwrap(),
-        &|place| fs::remove_file(place.files("").iter().find(|p| p.to_string_lossy().contains("MANIFEST")).unwrap()).unwrap(),
+        &|place| {
+            fs::remove_file(
+                place.files("").iter().find(|p| p.to_string_lossy().contains("MANIFEST")).unwrap(),
+            )
+            .unwrap()
+        },
         &|place| fs::remove_file(place.files(".sst").last().unwrap()).unwrap(),
         &|place| fs::remove_dir_all(place.db()).unwrap(),
     ];
@@ -176,7 +183,9 @@ fn a_missing_log_is_named() {
         fs::remove_file(log).unwrap();
     }
     match place.open() {
-        Err(error) => assert!(matches!(error, OpenError::Missing { .. } | OpenError::Corrupt { .. }), "{error}"),
+        Err(error) => {
+            assert!(matches!(error, OpenError::Missing { .. } | OpenError::Corrupt { .. }), "{error}")
+        }
         // The live log is known to no one but the guard file.
         Ok(storage) => assert!(count(&storage) >= 50),
     }
@@ -246,8 +255,7 @@ fn a_flipped_bit_in_the_middle_of_the_log_is_refused() {
 
 fn guard_write(n: u64) -> (Write, Guard) {
     let guard = Guard { view: View(0), height: Height(n), committed: Height(n), votes: n };
-    let bytes = codec::encode(&(guard.view, guard.height, guard.committed, guard.votes));
-    (Write::put(Column::Votes, GUARD_KEY, bytes), guard)
+    (Write::put(Column::Votes, GUARD_KEY, codec::encode(&guard)), guard)
 }
 
 /// A torn tail that held a vote is recovered, and noticed.

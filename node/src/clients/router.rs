@@ -1,0 +1,263 @@
+//! Who waits for which transaction, and telling them.
+//!
+//! The [`Router`] is one task that hears every report of the core once it is durable, in order. It owns
+//! the table of who waits for what, so it needs no lock; the trees of a block are built once, however
+//! many streams wait for its transactions.
+
+use super::submit::Settled;
+use super::{MAX_MEMBER_IN_FLIGHT, encode};
+use crate::core::api::{CommittedBlock, Report, Ticket};
+use crate::core::records::{self, BlockTrees};
+use crate::metrics::Metrics;
+use crate::runtime::Faults;
+use crate::storage::RocksStore;
+use quorate_client::protocol::{CommittedBatch, Response, SubmitError};
+use quorate_ledger::{Refusal, StoreError};
+use quorate_types::hash::TransactionId;
+use quorate_types::ids::Height;
+use quorate_types::keys::PublicKey;
+use quorate_types::receipt::Inclusion;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{mpsc, watch};
+
+static NEXT_STREAM: AtomicU64 = AtomicU64::new(0);
+
+/// One stream of submissions, as seen from outside its task.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamHandle {
+    number: u64,
+    member: PublicKey,
+    settled: mpsc::UnboundedSender<Settled>,
+}
+
+impl StreamHandle {
+    pub(super) fn new(member: PublicKey, settled: mpsc::UnboundedSender<Settled>) -> StreamHandle {
+        StreamHandle { number: NEXT_STREAM.fetch_add(1, Ordering::Relaxed), member, settled }
+    }
+
+    /// Refuses one transaction.
+    pub(crate) fn refuse(&self, position: u64, reason: SubmitError) {
+        self.send(&Response::Refused { position, reason }, 1);
+    }
+
+    fn send(&self, response: &Response, count: usize) {
+        // A stream that is gone needs no answer.
+        let _ = self.settled.send(Settled { frame: encode(response), count });
+    }
+}
+
+/// Batches handed to the core that wait for its verdicts. As many as the budget of the clients' lane
+/// lets into the core's queue.
+#[derive(Debug, Default)]
+pub struct Tickets {
+    next: AtomicU64,
+    issued: Mutex<BTreeMap<Ticket, (StreamHandle, Vec<u64>)>>,
+}
+
+impl Tickets {
+    fn issued(&self) -> MutexGuard<'_, BTreeMap<Ticket, (StreamHandle, Vec<u64>)>> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a batch whose transactions have these positions on the stream.
+    pub(crate) fn issue(&self, stream: StreamHandle, positions: Vec<u64>) -> Ticket {
+        let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
+        self.issued().insert(ticket, (stream, positions));
+        ticket
+    }
+
+    fn redeem(&self, ticket: Ticket) -> Option<(StreamHandle, Vec<u64>)> {
+        self.issued().remove(&ticket)
+    }
+}
+
+/// See the [module](self).
+pub struct Router {
+    tickets: Arc<Tickets>,
+    store: RocksStore,
+    faults: Arc<Faults>,
+    metrics: Arc<Metrics>,
+    committed: watch::Sender<Height>,
+    /// Who waits for a transaction, and at which of their positions. An entry goes when the
+    /// transaction commits or expires, which every admitted one does within its lifetime; per member
+    /// there are at most [`MAX_MEMBER_IN_FLIGHT`].
+    waiting: HashMap<TransactionId, Vec<(StreamHandle, u64)>>,
+    by_member: HashMap<PublicKey, usize>,
+    halted: Option<String>,
+}
+
+impl Router {
+    /// Nobody waits yet. `committed` is told of each block once it can be read.
+    pub fn new(
+        tickets: Arc<Tickets>,
+        store: RocksStore,
+        faults: Arc<Faults>,
+        metrics: Arc<Metrics>,
+        committed: watch::Sender<Height>,
+    ) -> Router {
+        let (waiting, by_member) = (HashMap::new(), HashMap::new());
+        Router { tickets, store, faults, metrics, committed, waiting, by_member, halted: None }
+    }
+
+    /// Routes until the reports end.
+    pub async fn run(mut self, mut reports: mpsc::Receiver<Vec<Report>>) {
+        while let Some(reports) = reports.recv().await {
+            for report in reports {
+                self.route(report).await;
+            }
+        }
+    }
+
+    async fn route(&mut self, report: Report) {
+        match report {
+            Report::Admission { ticket, verdicts } => self.admission(ticket, verdicts).await,
+            Report::Committed(block) => self.committed(&block),
+            Report::Expired(ids) => self.expired(&ids),
+            Report::Fault { peer, what } => self.faults.report(peer, &what),
+            Report::Evidence { signer, what } => {
+                tracing::error!(validator = %signer, %what, "a validator contradicts itself; the evidence is kept");
+            }
+            Report::View { view, active, why } => tracing::info!(%view, active, %why, "moved to a view"),
+            Report::Halted(why) => self.halt(why),
+        }
+    }
+
+    async fn admission(&mut self, ticket: Ticket, verdicts: Vec<(TransactionId, Result<(), SubmitError>)>) {
+        let Some((stream, positions)) = self.tickets.redeem(ticket) else {
+            tracing::error!(?ticket, "the core answered a batch that nobody handed in");
+            return;
+        };
+        let mut committed_already = Vec::new();
+        for ((id, verdict), position) in verdicts.into_iter().zip(positions) {
+            match verdict {
+                Ok(()) => self.wait(id, &stream, position),
+                Err(SubmitError::Refused(Refusal::AlreadyCommitted)) => {
+                    committed_already.push((id, position))
+                }
+                Err(reason) => stream.refuse(position, reason),
+            }
+        }
+        if !committed_already.is_empty() {
+            // Each may take several reads: not on this task, which everyone waits for.
+            let store = self.store.clone();
+            tokio::task::spawn_blocking(move || answer_from_store(&store, &stream, &committed_already));
+        }
+    }
+
+    fn wait(&mut self, id: TransactionId, stream: &StreamHandle, position: u64) {
+        if let Some(why) = &self.halted {
+            return stream.refuse(position, SubmitError::Unavailable(why.clone()));
+        }
+        let count = self.by_member.entry(stream.member).or_default();
+        if *count >= MAX_MEMBER_IN_FLIGHT {
+            let text = format!(
+                "{count} submitted transactions await their commit, which is the most for one member"
+            );
+            return stream.refuse(position, SubmitError::Full(text));
+        }
+        *count += 1;
+        self.waiting.entry(id).or_default().push((stream.clone(), position));
+    }
+
+    /// Those who wait for a transaction; they no longer do.
+    fn take(&mut self, id: &TransactionId) -> Vec<(StreamHandle, u64)> {
+        let waiting = self.waiting.remove(id).unwrap_or_default();
+        for (stream, _) in &waiting {
+            if let Some(count) = self.by_member.get_mut(&stream.member) {
+                *count -= 1;
+                if *count == 0 {
+                    self.by_member.remove(&stream.member);
+                }
+            }
+        }
+        waiting
+    }
+
+    fn committed(&mut self, block: &CommittedBlock) {
+        let height = block.finality.header.height;
+        self.metrics.committed(block);
+        tracing::debug!(
+            %height, view = %block.finality.certificate.commit.view, transactions = block.transactions.len(),
+            caught_up = block.caught_up, "committed"
+        );
+        let mut by_stream: BTreeMap<u64, (StreamHandle, Vec<u32>, usize)> = BTreeMap::new();
+        for (position, transaction) in (0u32..).zip(&block.transactions) {
+            for (stream, _) in self.take(&transaction.id()) {
+                let (_, positions, count) =
+                    by_stream.entry(stream.number).or_insert_with(|| (stream, Vec::new(), 0));
+                // Handed in twice on one stream: named once, settled twice.
+                if positions.last() != Some(&position) {
+                    positions.push(position);
+                }
+                *count += 1;
+            }
+        }
+        if !by_stream.is_empty() {
+            let ids: Vec<TransactionId> =
+                block.transactions.iter().map(|transaction| transaction.id()).collect();
+            let trees = BlockTrees::new(&ids, &block.outcomes);
+            for (stream, positions, count) in by_stream.into_values() {
+                let named = positions.iter().filter_map(|position| {
+                    let id = ids.get(usize::try_from(*position).ok()?)?;
+                    Some((*id, trees.inclusion(*position, &block.outcomes)?))
+                });
+                let inclusions: Vec<(TransactionId, Inclusion)> = named.collect();
+                let batch = CommittedBatch { finality: block.finality.clone(), inclusions };
+                stream.send(&Response::Committed(batch), count);
+            }
+        }
+        self.committed.send_if_modified(|known| {
+            let higher = height > *known;
+            *known = height.max(*known);
+            higher
+        });
+    }
+
+    fn expired(&mut self, ids: &[TransactionId]) {
+        for id in ids {
+            for (stream, position) in self.take(id) {
+                stream.refuse(position, SubmitError::Expired);
+            }
+        }
+    }
+
+    fn halt(&mut self, why: String) {
+        tracing::error!(
+            cause = %why,
+            "HALTED: this node votes no more. It goes on answering reads. Compare its status and log with the other \
+             validators' before you do anything else"
+        );
+        for (_, waiting) in self.waiting.drain() {
+            for (stream, position) in waiting {
+                stream.refuse(position, SubmitError::Unavailable(format!("the node has halted: {why}")));
+            }
+        }
+        self.by_member.clear();
+        self.halted = Some(format!("the node has halted: {why}"));
+    }
+}
+
+/// Answers with receipts' parts what was committed before it was handed in.
+fn answer_from_store(store: &RocksStore, stream: &StreamHandle, committed: &[(TransactionId, u64)]) {
+    for (id, position) in committed {
+        match committed_batch(store, id) {
+            Ok(Some(batch)) => stream.send(&Response::Committed(batch), 1),
+            // The id is remembered as committed, so the block must be there.
+            Ok(None) => stream.refuse(*position, SubmitError::Refused(Refusal::AlreadyCommitted)),
+            Err(error) => {
+                tracing::error!(%error, "a read of the database failed");
+                stream.refuse(*position, SubmitError::Unavailable(format!("it is committed, but {error}")));
+            }
+        }
+    }
+}
+
+fn committed_batch(store: &RocksStore, id: &TransactionId) -> Result<Option<CommittedBatch>, StoreError> {
+    let receipt = records::receipt(store, id)?;
+    Ok(receipt.map(|receipt| CommittedBatch {
+        finality: receipt.finality,
+        inclusions: vec![(*id, receipt.inclusion)],
+    }))
+}

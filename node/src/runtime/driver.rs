@@ -1,0 +1,68 @@
+//! The one thread that owns the core.
+//!
+//! It waits for what comes next by priority, steps the core, and hands on what the core wants done, as
+//! [`api`](crate::core::api) says it must. It never waits for disk or network.
+
+use super::clock::Clock;
+use super::mailbox::{Mailbox, Next, Query};
+use super::writer::{WriteQueue, send};
+use crate::core::Core;
+use crate::core::api::Input;
+use crate::metrics::Metrics;
+use crate::storage::RocksStore;
+use quorate_transport::Node;
+use std::sync::Arc;
+
+/// The core and what it talks to.
+pub(super) struct Driver {
+    /// The core.
+    pub(super) core: Core<RocksStore>,
+    /// What it hears.
+    pub(super) mailbox: Arc<Mailbox>,
+    /// Where its writes go.
+    pub(super) queue: Arc<WriteQueue>,
+    /// Where its messages go.
+    pub(super) node: Arc<Node>,
+    /// What it reads the time from.
+    pub(super) clock: Clock,
+    /// What is counted.
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Driver {
+    /// Runs until the mailbox says to stop.
+    pub(super) fn run(mut self) {
+        self.hand_on();
+        loop {
+            let deadline = self.clock.instant(self.core.deadline());
+            let input = match self.mailbox.next(deadline, self.queue.is_behind()) {
+                Next::Input(input) => input,
+                Next::Tick => Input::Tick,
+                Next::Query(query) => {
+                    self.answer(query);
+                    continue;
+                }
+                Next::Stop => return,
+            };
+            let now = self.clock.now();
+            self.core.step(now, input);
+            self.metrics.stepped(self.clock.monotonic().saturating_sub(now.monotonic));
+            self.hand_on();
+        }
+    }
+
+    fn hand_on(&mut self) {
+        while let Some(mut ready) = self.core.take_ready() {
+            send(&self.node, std::mem::take(&mut ready.now));
+            self.queue.push(ready);
+        }
+    }
+
+    fn answer(&self, query: Query) {
+        // Whoever asked may have gone: then nobody minds.
+        match query {
+            Query::Status(answer) => drop(answer.send(self.core.status())),
+            Query::Trace(id, answer) => drop(answer.send(self.core.trace(&id))),
+        }
+    }
+}

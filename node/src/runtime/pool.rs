@@ -1,0 +1,276 @@
+//! The verify pool: threads that decode and verify what comes from outside, in batches.
+//!
+//! Nothing unverified reaches the core, and no signature is verified on its thread. One thread is
+//! reserved for votes, so that agreement never waits behind a batch of a thousand transactions; the
+//! others take the most urgent class first.
+//!
+//! Batches of one class may be verified at once by several threads; their results are handed to the
+//! core in the order in which the bytes arrived. So the messages of one sender keep their order, and a
+//! peer's going comes after its last message.
+
+use super::clock::Clock;
+use super::faults::Faults;
+use super::mailbox::{Claim, Class, Mailbox};
+use crate::clients::Tickets;
+use crate::core::api::Input;
+use crate::core::wire;
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use quorate_client::protocol::SubmitError;
+use quorate_pbft::Committee;
+use quorate_transport::Lane;
+use quorate_types::ids::ValidatorIndex;
+use quorate_types::transaction::verify_transactions;
+use rand::SeedableRng;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use rand_chacha::ChaCha20Rng;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Signatures in one batch: above that a batch is hardly cheaper for each, and only later done.
+const BATCH_SIGNATURES: usize = 1024;
+
+/// Encoded bytes that a signature is guessed to come with, to size a batch before decoding it.
+const BYTES_PER_SIGNATURE: usize = 256;
+
+/// Something to verify, or to pass on in its place in the order.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A frame of a peer.
+    Frame {
+        /// Whose connection it came by.
+        from: ValidatorIndex,
+        /// On which lane.
+        lane: Lane,
+        /// The bytes.
+        frame: Bytes,
+    },
+    /// A peer came or went: nothing to verify.
+    Pass(Input),
+    /// Transactions that a client submits.
+    Submission(crate::clients::Submitted),
+}
+
+impl Work {
+    fn guessed_signatures(&self) -> usize {
+        let bytes = match self {
+            Work::Frame { frame, .. } => frame.len(),
+            Work::Pass(_) => 0,
+            Work::Submission(submitted) => return submitted.transactions.len().max(1),
+        };
+        1 + bytes / BYTES_PER_SIGNATURE
+    }
+}
+
+/// One class's queue, and the batches of it that are under way.
+#[derive(Default)]
+struct Line {
+    queue: VecDeque<(Work, Claim)>,
+    /// The number of the next batch to be taken.
+    taken: u64,
+    /// The number of the next batch to be handed on.
+    delivered: u64,
+    /// Finished batches that wait for one before them. At most one for each thread.
+    finished: BTreeMap<u64, Vec<(Input, Claim)>>,
+}
+
+#[derive(Default)]
+struct Lines {
+    lines: [Line; 4],
+    stop: bool,
+}
+
+struct Shared {
+    lines: Mutex<Lines>,
+    arrived: Condvar,
+    committee: Arc<Committee>,
+    mailbox: Arc<Mailbox>,
+    tickets: Arc<Tickets>,
+    faults: Arc<Faults>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+/// The pool. Dropping it does not stop it; [`Pool::stop`] does.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A handle to hand work in.
+#[derive(Clone)]
+pub(crate) struct PoolSender(Arc<Shared>);
+
+impl Pool {
+    /// Starts `threads` threads, and one for votes alone.
+    pub(crate) fn start(
+        threads: usize,
+        committee: Arc<Committee>,
+        mailbox: Arc<Mailbox>,
+        tickets: Arc<Tickets>,
+        faults: Arc<Faults>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> io::Result<Pool> {
+        let (lines, arrived) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { lines, arrived, committee, mailbox, tickets, faults, metrics, clock });
+        let mut pool = Pool { shared, threads: Vec::new() };
+        for number in 0..=threads {
+            let shared = Arc::clone(&pool.shared);
+            // Batch verification needs coefficients that no sender can foresee.
+            let mut seed = [0u8; 32];
+            SysRng.try_fill_bytes(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
+            let rng = ChaCha20Rng::from_seed(seed);
+            let only_votes = number == 0;
+            let name = if only_votes { "verify-votes".to_owned() } else { format!("verify-{number}") };
+            pool.threads
+                .push(std::thread::Builder::new().name(name).spawn(move || shared.run(only_votes, rng))?);
+        }
+        Ok(pool)
+    }
+
+    pub(crate) fn sender(&self) -> PoolSender {
+        PoolSender(Arc::clone(&self.shared))
+    }
+
+    /// Stops the threads after what they are at; the rest is dropped.
+    pub(crate) fn stop(self) {
+        self.shared.lines().stop = true;
+        self.shared.arrived.notify_all();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a verify thread had panicked");
+            }
+        }
+    }
+}
+
+impl PoolSender {
+    /// Hands work in. The claim bounds how much there can be.
+    pub(crate) fn push(&self, class: Class, work: Work, claim: Claim) {
+        self.0.lines().lines[class.index()].queue.push_back((work, claim));
+        // Votes must find the reserved thread, which others' wake-ups would otherwise use up.
+        self.0.arrived.notify_all();
+    }
+}
+
+impl Shared {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        // Nothing panics while holding the lock, and the queues are whole between any two statements.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, only_votes: bool, mut rng: ChaCha20Rng) {
+        while let Some((class, number, batch)) = self.take(only_votes) {
+            let results = self.verify(class, batch, &mut rng);
+            self.deliver(class, number, results);
+        }
+    }
+
+    /// The next batch, its class and its number; `None` when the pool stops.
+    fn take(&self, only_votes: bool) -> Option<(Class, u64, Vec<(Work, Claim)>)> {
+        let classes = if only_votes { &Class::ALL[..1] } else { &Class::ALL[..] };
+        let mut lines = self.lines();
+        loop {
+            if lines.stop {
+                return None;
+            }
+            if let Some(class) = classes.iter().find(|class| !lines.lines[class.index()].queue.is_empty()) {
+                let line = &mut lines.lines[class.index()];
+                let mut batch = Vec::new();
+                let mut signatures = 0;
+                while signatures < BATCH_SIGNATURES
+                    && let Some((work, claim)) = line.queue.pop_front()
+                {
+                    signatures += work.guessed_signatures();
+                    batch.push((work, claim));
+                }
+                let number = line.taken;
+                line.taken += 1;
+                return Some((*class, number, batch));
+            }
+            lines = self.arrived.wait(lines).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn deliver(&self, class: Class, number: u64, results: Vec<(Input, Claim)>) {
+        let mut lines = self.lines();
+        let line = &mut lines.lines[class.index()];
+        line.finished.insert(number, results);
+        // Pushed under the lock: two threads that deliver must not overtake each other.
+        while let Some(results) = line.finished.remove(&line.delivered) {
+            line.delivered += 1;
+            self.mailbox.push(class, results);
+        }
+    }
+
+    fn verify(&self, class: Class, batch: Vec<(Work, Claim)>, rng: &mut ChaCha20Rng) -> Vec<(Input, Claim)> {
+        let started = self.clock.monotonic();
+        let results = match class {
+            Class::Clients => self.verify_submissions(batch, rng),
+            Class::Votes | Class::Sync | Class::Gossip => self.verify_frames(batch, rng),
+        };
+        self.metrics.verify_seconds(class, self.clock.monotonic().saturating_sub(started));
+        results
+    }
+
+    fn verify_frames(&self, batch: Vec<(Work, Claim)>, rng: &mut ChaCha20Rng) -> Vec<(Input, Claim)> {
+        let frames: Vec<(ValidatorIndex, Lane, Bytes)> = batch
+            .iter()
+            .filter_map(|(work, _)| match work {
+                Work::Frame { from, lane, frame } => Some((*from, *lane, frame.clone())),
+                Work::Pass(_) | Work::Submission(_) => None,
+            })
+            .collect();
+        let mut verdicts = wire::verify(&self.committee, &frames, rng).into_iter();
+        let mut results = Vec::with_capacity(batch.len());
+        for (work, claim) in batch {
+            match work {
+                Work::Frame { from, lane, .. } => match verdicts.next() {
+                    Some(Ok(frame)) => results.push((Input::Peer { from, frame }, claim)),
+                    Some(Err(error)) => self.faults.report(from, &format!("{lane:?} frame: {error}")),
+                    None => tracing::error!("a frame got no verdict, and is dropped"),
+                },
+                Work::Pass(input) => results.push((input, claim)),
+                Work::Submission(_) => tracing::error!("a submission came on a peer's lane, and is dropped"),
+            }
+        }
+        results
+    }
+
+    fn verify_submissions(&self, batch: Vec<(Work, Claim)>, rng: &mut ChaCha20Rng) -> Vec<(Input, Claim)> {
+        let mut submissions = Vec::with_capacity(batch.len());
+        let mut encoded = Vec::new();
+        for (work, claim) in batch {
+            if let Work::Submission(submitted) = work {
+                encoded.extend(submitted.transactions.iter().cloned());
+                submissions.push((submitted, claim));
+            }
+        }
+        let mut verdicts = verify_transactions(&self.committee.chain, &encoded, rng).into_iter();
+        let mut results = Vec::with_capacity(submissions.len());
+        for (submitted, claim) in submissions {
+            let mut good = Vec::with_capacity(submitted.transactions.len());
+            let mut positions = Vec::with_capacity(submitted.transactions.len());
+            for (position, verdict) in
+                (submitted.first..).zip(verdicts.by_ref().take(submitted.transactions.len()))
+            {
+                match verdict {
+                    Ok(transaction) => {
+                        good.push(transaction);
+                        positions.push(position);
+                    }
+                    Err(error) => submitted.stream.refuse(position, SubmitError::Invalid(error.to_string())),
+                }
+            }
+            if !good.is_empty() {
+                let ticket = self.tickets.issue(submitted.stream, positions);
+                results.push((Input::Submit { ticket, transactions: good }, claim));
+            }
+        }
+        results
+    }
+}
