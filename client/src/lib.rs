@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`protocol`] | what a client and a validator say to each other |
 //! | [`client`] | asking validators, submitting, bulk, following blocks |
+//! | [`cli`] | the program `quorate` |
 //! | [`verify`] | checks of everything a validator says |
 //! | [`audit`] | the whole chain checked from genesis, offline or from a live node |
 //! | [`export`] | the chain in one file |
@@ -15,6 +16,7 @@
 
 pub mod audit;
 pub mod ceremony;
+pub mod cli;
 pub mod client;
 pub mod error;
 pub mod export;

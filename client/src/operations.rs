@@ -33,6 +33,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::io::{self, BufRead, Read};
+use std::sync::Arc;
 
 /// The longest operations file, and the longest line of the bulk mode: a transaction of the largest
 /// size with every byte written as `\u0000`.
@@ -397,18 +398,19 @@ pub fn read(input: impl Read, file: &str, members: &Members<'_>) -> Result<Vec<O
 
 /// Reads the bulk form: each line one transaction. An error ends it.
 #[derive(Debug)]
-pub struct JsonLines<'a, R> {
+pub struct JsonLines<R> {
     input: R,
     file: String,
     line: u64,
-    members: Members<'a>,
+    members: Arc<[Member]>,
     buffer: Vec<u8>,
     ended: bool,
 }
 
-impl<'a, R: BufRead> JsonLines<'a, R> {
+impl<R: BufRead> JsonLines<R> {
     /// Reads from `input`; `file` is for messages.
-    pub fn new(input: R, file: &str, members: Members<'a>) -> JsonLines<'a, R> {
+    pub fn new(input: R, file: &str, members: &[Member]) -> JsonLines<R> {
+        let members = members.into();
         JsonLines { input, file: file.to_owned(), line: 0, members, buffer: Vec::new(), ended: false }
     }
 
@@ -432,13 +434,13 @@ impl<'a, R: BufRead> JsonLines<'a, R> {
             if text.trim().is_empty() {
                 continue;
             }
-            return parse(text.trim_end(), &self.file, self.line, &self.members)
+            return parse(text.trim_end(), &self.file, self.line, &Members(&self.members))
                 .map(|operations| Some((self.line, operations)));
         }
     }
 }
 
-impl<R: BufRead> Iterator for JsonLines<'_, R> {
+impl<R: BufRead> Iterator for JsonLines<R> {
     /// The line's number, counted from 1, and what it asks for.
     type Item = Result<(u64, Vec<Operation>), OperationsError>;
 
@@ -565,7 +567,7 @@ mod tests {
     fn lines_are_numbered_and_an_error_ends_them() {
         let members = members();
         let text = "{\"burn\": {\"asset\": \"a\", \"amount\": 1}}\n\n  \n[{\"burn\": {\"asset\": \"b\", \"amount\": 2}}]\nnonsense\n{}\n";
-        let mut lines = JsonLines::new(text.as_bytes(), "in", Members(&members));
+        let mut lines = JsonLines::new(text.as_bytes(), "in", &members);
         assert_eq!(lines.next().unwrap().unwrap().0, 1);
         assert_eq!(lines.next().unwrap().unwrap().0, 4);
         assert!(lines.next().unwrap().unwrap_err().to_string().starts_with("in:5: expected"));
@@ -578,7 +580,7 @@ mod tests {
         let endless = vec![b' '; MAX_TEXT_BYTES + 1];
         let error = read(&endless[..], "f", &Members(&members)).unwrap_err();
         assert!(matches!(error.problem, Problem::TooLong));
-        let mut lines = JsonLines::new(&endless[..], "f", Members(&members));
+        let mut lines = JsonLines::new(&endless[..], "f", &members);
         assert!(matches!(lines.next(), Some(Err(OperationsError { problem: Problem::TooLong, .. }))));
         let error = read(&b"\n\n\xff"[..], "f", &Members(&members)).unwrap_err();
         assert_eq!(error.to_string(), "f:3: not UTF-8");

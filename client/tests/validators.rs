@@ -1,0 +1,289 @@
+//! The client against validators that are honest, down, silent or lying, over the real transport.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is the test's finding")]
+
+mod common;
+
+use common::node::{Behaviour, Validators, start};
+use common::{entry, keys, put};
+use quorate_client::audit::{Verdict, audit};
+use quorate_client::client::bulk::{BulkError, BulkOptions, Fate};
+use quorate_client::client::submit::DEFAULT_LIFETIME;
+use quorate_client::client::{Client, Options};
+use quorate_client::error::{ClientError, Exit, Fault};
+use quorate_client::verify::VerifyError;
+use quorate_ledger::StateValue;
+use quorate_types::hash::TransactionId;
+use quorate_types::ids::Height;
+use quorate_types::outcome::Outcome;
+use quorate_types::transaction::Operation;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use Behaviour::{Cutter, Down, Honest, Liar, Refuser, Silent};
+
+fn client_of(validators: &Validators, nodes: &[&str]) -> Client {
+    let options = Options {
+        nodes: nodes.iter().map(|&node| node.to_owned()).collect(),
+        timeout: Duration::from_millis(1500),
+    };
+    Client::new(Arc::clone(&validators.consortium.founding), keys(4).member, &options).unwrap()
+}
+
+fn namespace() -> Vec<Operation> {
+    vec![Operation::CreateNamespace { namespace: "crates".to_owned() }]
+}
+
+async fn submit(client: &Client, operations: Vec<Operation>) -> Result<Outcome, ClientError> {
+    let signed = client.sign(operations, DEFAULT_LIFETIME);
+    client.submit(&signed).await.map(|receipt| {
+        assert_eq!(receipt.id(), signed.id());
+        receipt.outcome().clone()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn submits_and_reads_with_proofs() {
+    let validators = start([Honest; 4]);
+    let client = client_of(&validators, &[]);
+    assert_eq!(submit(&client, namespace()).await.unwrap(), Outcome::Applied);
+    let signed = client.sign(vec![put("crates", "serde", "1.0.229")], DEFAULT_LIFETIME);
+    let receipt = client.submit(&signed).await.unwrap();
+    assert_eq!(receipt.height(), Height(2));
+    // The same again: the same receipt, and one effect.
+    assert_eq!(client.submit(&signed).await.unwrap().height(), Height(2));
+    let state = client.read(entry("crates", "serde"), None).await.unwrap();
+    let Some(StateValue::Entry(found)) = state.value() else { panic!("present") };
+    assert_eq!(found.value, b"1.0.229");
+    assert_eq!(client.read(entry("crates", "tokio"), None).await.unwrap().value(), None);
+    assert_eq!(client.read(entry("crates", "serde"), Some(Height(1))).await.unwrap().value(), None);
+    assert_eq!(client.block(Some(Height(2))).await.unwrap().transactions()[0].id(), signed.id());
+    assert_eq!(client.receipt(signed.id()).await.unwrap().height(), Height(2));
+    assert_eq!(client.highest(), Height(2));
+    assert!(client.status().await.iter().all(|(_, status)| status.is_ok()));
+    assert_eq!(client.hand_in(&signed).await.unwrap().len(), 4);
+    let failed = submit(&client, vec![put("nowhere", "a", "b")]).await.unwrap();
+    assert!(matches!(failed, Outcome::Failed { operation: 0, .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_honest_validator_is_enough() {
+    for others in [Down, Silent, Liar] {
+        let validators = start([others, others, Honest, others]);
+        let client = client_of(&validators, &[]);
+        assert_eq!(submit(&client, namespace()).await.unwrap(), Outcome::Applied, "{others:?}");
+        let state = client.read(entry("crates", "x"), None).await.unwrap();
+        assert_eq!(state.value(), None, "{others:?}");
+        assert_eq!(client.block(None).await.unwrap().height(), Height(1), "{others:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn liars_are_named_and_nothing_of_theirs_is_believed() {
+    let validators = start([Liar; 4]);
+    let id = validators.commit(namespace());
+    let client = client_of(&validators, &[]);
+    let error = client.read(entry("crates", "x"), None).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Unverified);
+    let ClientError::NoAnswer { complaints, .. } = &error else { panic!("{error}") };
+    let liars: HashSet<&str> = complaints.0.iter().map(|c| c.validator.as_str()).collect();
+    assert_eq!(liars, HashSet::from(["acme", "bolt", "crown", "dune"]));
+    assert!(complaints.0.iter().all(|c| matches!(c.fault, Fault::Lying(VerifyError::Receipt(_)))));
+    assert_eq!(client.receipt(id).await.unwrap_err().exit(), Exit::Unverified);
+    assert_eq!(client.block(None).await.unwrap_err().exit(), Exit::Unverified);
+    // Afterwards an honest one is asked first.
+    validators.behave(2, Honest);
+    assert_eq!(client.receipt(id).await.unwrap().id(), id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_there_is_exit_code_seven() {
+    let validators = start([Down; 4]);
+    let client = client_of(&validators, &[]);
+    let error = client.block(None).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Unreachable);
+    let error = submit(&client, namespace()).await.unwrap_err();
+    assert!(matches!(error, ClientError::NotHandedIn { .. }), "{error}");
+    assert_eq!(error.exit(), Exit::Unreachable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_has_is_not_found() {
+    let validators = start([Honest, Honest, Honest, Down]);
+    validators.commit(namespace());
+    let client = client_of(&validators, &[]);
+    let error = client.receipt(TransactionId::default()).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::NotFound);
+    assert_eq!(client.block(Some(Height(9))).await.unwrap_err().exit(), Exit::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_of_all_are_a_rejection_and_of_one_are_not() {
+    let validators = start([Refuser; 4]);
+    let client = client_of(&validators, &[]);
+    let error = submit(&client, namespace()).await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused { .. }), "{error}");
+    assert_eq!(error.exit(), Exit::Rejected);
+    validators.behave(1, Honest);
+    assert_eq!(submit(&client, namespace()).await.unwrap(), Outcome::Applied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_stream_is_no_loss_and_no_second_effect() {
+    let validators = start([Cutter, Cutter, Cutter, Honest]);
+    let client = client_of(&validators, &[]);
+    assert_eq!(submit(&client, namespace()).await.unwrap(), Outcome::Applied);
+    assert_eq!(client.block(None).await.unwrap().height(), Height(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_says_so() {
+    let validators = start([Silent; 4]);
+    let client = client_of(&validators, &[]);
+    let signed = client.sign(namespace(), Duration::from_millis(200));
+    let error = client.submit(&signed).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Unknown);
+    assert_eq!(error.transaction(), Some(signed.id()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_may_be_named_by_name_or_address() {
+    let validators = start([Honest, Down, Down, Honest]);
+    validators.commit(namespace());
+    let founding = &validators.consortium.founding;
+    let (_, dune) = founding.validator_details().last().unwrap();
+    for node in ["dune".to_owned(), dune.address.to_string(), format!("localhost:{}", dune.address.port())] {
+        let client = client_of(&validators, &[&node]);
+        assert_eq!(client.block(None).await.unwrap().height(), Height(1), "{node}");
+    }
+    let options = Options { nodes: vec!["nobody".to_owned()], ..Options::default() };
+    assert!(Client::new(Arc::clone(founding), keys(4).member, &options).is_err());
+    let stranger = quorate_types::keys::SecretKey::from_seed(&[99; 32]);
+    assert!(Client::new(Arc::clone(founding), stranger, &Options::default()).is_err());
+}
+
+async fn bulk(client: &Client, count: u64, in_flight: usize) -> (Vec<u64>, u64) {
+    let lines = (1..=count).map(|n| Ok::<_, Infallible>((n, vec![put("crates", &format!("k{n}"), "v")])));
+    let options = BulkOptions { in_flight, lifetime: DEFAULT_LIFETIME };
+    let mut applied = Vec::new();
+    let totals = client
+        .bulk(lines, &options, |landed, _| {
+            if let Fate::Committed { outcome: Outcome::Applied, .. } = landed.fate {
+                applied.push(landed.line);
+            }
+        })
+        .await
+        .unwrap();
+    assert_eq!(totals.submitted, count);
+    assert_eq!(totals.latencies.count(), count);
+    applied.sort_unstable();
+    (applied, totals.applied)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_settles_every_line_once() {
+    for behaviours in [[Honest; 4], [Honest, Down, Silent, Liar], [Cutter, Refuser, Honest, Liar]] {
+        let validators = start(behaviours);
+        validators.commit(namespace());
+        let client = client_of(&validators, &[]);
+        let (lines, applied) = bulk(&client, 1500, 300).await;
+        assert_eq!(applied, 1500, "{behaviours:?}");
+        assert_eq!(lines, (1..=1500).collect::<Vec<_>>(), "{behaviours:?}");
+        let chain = validators.shared.chain.lock().unwrap();
+        let on_chain: usize = chain.made.iter().map(|made| made.ids.len()).sum();
+        assert_eq!(on_chain, 1501, "{behaviours:?}: one effect each");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_goes_on_when_a_validator_goes() {
+    let mut validators = start([Honest; 4]);
+    validators.commit(namespace());
+    let client = client_of(&validators, &[]);
+    let run = tokio::spawn(async move { bulk(&client, 4000, 200).await });
+    while validators.shared.handed_in.load(Ordering::Relaxed) < 400 {
+        tokio::task::yield_now().await;
+    }
+    validators.stop(0).await;
+    validators.stop(3).await;
+    let (lines, _) = run.await.unwrap();
+    assert_eq!(lines, (1..=4000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_line_ends_bulk_after_what_was_before_it() {
+    let validators = start([Honest; 4]);
+    validators.commit(namespace());
+    let client = client_of(&validators, &[]);
+    let good = (1..=10u64).map(|n| Ok((n, vec![put("crates", "k", "v")])));
+    let lines = good.chain([Err(std::io::Error::other("line 11 is bad")), Ok((12, namespace()))]);
+    let options = BulkOptions { in_flight: 100, lifetime: DEFAULT_LIFETIME };
+    let mut landed = 0;
+    let error = client.bulk(lines, &options, |_, _| landed += 1).await.unwrap_err();
+    assert!(matches!(error, BulkError::Input(_)), "{error}");
+    assert_eq!(landed, 10);
+    let validators = start([Down; 4]);
+    let client = client_of(&validators, &[]);
+    let lines = (1..=10u64).map(|n| Ok::<_, Infallible>((n, namespace())));
+    let error = client.bulk(lines, &options, |_, _| ()).await.unwrap_err();
+    assert!(matches!(error, BulkError::Client(ClientError::NoAnswer { .. })), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_has_no_gap_when_validators_come_and_go() {
+    let mut validators = start([Honest; 4]);
+    validators.commit(namespace());
+    let client = client_of(&validators, &[]);
+    let mut blocks = client.blocks(Height(1), true);
+    let mut next = 1;
+    for round in 0..4 {
+        for n in 0..5 {
+            validators.commit(vec![put("crates", &format!("{round}-{n}"), "v")]);
+        }
+        let latest = 1 + 5 * (round + 1);
+        while next <= latest {
+            assert_eq!(blocks.next().await.unwrap().unwrap().height(), Height(next));
+            next += 1;
+        }
+        if round < 3 {
+            // The one it reads from goes away.
+            let source = blocks.source().unwrap();
+            let index = common::NAMES.iter().position(|name| *name == source).unwrap();
+            validators.stop(index).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_chain_ends_a_stream_that_is_not_live() {
+    let validators = start([Silent, Honest, Down, Honest]);
+    validators.commit(namespace());
+    validators.commit(vec![put("crates", "k", "v")]);
+    let client = client_of(&validators, &[]);
+    let mut blocks = client.blocks(Height(1), false);
+    for height in 1..=2 {
+        assert_eq!(blocks.next().await.unwrap().unwrap().height(), Height(height));
+    }
+    assert!(blocks.next().await.unwrap().is_none());
+    assert!(client.blocks(Height(7), false).next().await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_chain_is_audited() {
+    let validators = start([Down, Honest, Honest, Honest]);
+    validators.commit(namespace());
+    for n in 0..200 {
+        validators.commit(vec![put("crates", &format!("{n}"), "v")]);
+    }
+    let client = client_of(&validators, &[]);
+    let mut blocks = client.unverified_blocks();
+    let genesis = validators.consortium.founding.ledger_genesis();
+    let auditing = tokio::task::spawn_blocking(move || {
+        let blocks = std::iter::from_fn(move || blocks.blocking_next().transpose());
+        audit(&genesis, blocks, |_| ()).unwrap()
+    });
+    assert!(matches!(auditing.await.unwrap(), Verdict::Sound(totals) if totals.height == Height(201)));
+}
