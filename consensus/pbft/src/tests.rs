@@ -5,8 +5,11 @@
 //! every message that leaves. The rest are the cases.
 
 mod cluster;
+mod craft;
 mod node;
 mod observer;
 
 mod happy;
+mod messages;
+mod plans;
 mod random;
