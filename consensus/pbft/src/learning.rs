@@ -13,7 +13,10 @@
 //! others claim. (A liar among them can make the barrier too high, so keeping this replica, and none
 //! else, from voting; it can not make it too low.)
 //!
-//! When q − 1 others have never voted, the chain is being founded and there is nothing to forget.
+//! When q − 1 others know of no block, the chain is being founded, and it votes at once. (It may have
+//! voted on the first blocks and forgotten that, if its disk was lost in that very minute; it then
+//! counts among the f faulty. Asking for others that never *voted* would found no chain whose first
+//! leader votes before all have heard one another.)
 
 use quorate_types::ids::{Height, ValidatorIndex, View};
 use std::collections::BTreeMap;

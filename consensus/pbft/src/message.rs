@@ -122,7 +122,7 @@ pub struct Status {
     pub height: Height,
     /// It waits for something and asks to be sent again what it lacks.
     pub stalled: bool,
-    /// It has never voted: its chain is being founded.
+    /// It knows of no block yet: its chain is being founded.
     pub founding: bool,
 }
 

@@ -29,7 +29,7 @@ pub enum Record {
         header: Header,
         /// Its hash.
         block: BlockHash,
-        /// Its transactions.
+        /// Its transactions; empty for a re-proposal, whose ids the driver knows since it executed it.
         ids: Arc<[TransactionId]>,
     },
     /// A Commit vote, with its prepared certificate.
@@ -83,7 +83,8 @@ pub enum Output {
         /// Proposed in an earlier view: its timestamp is not held against this machine's clock.
         reproposal: bool,
     },
-    /// Commit all executed blocks from the last committed one up to the certified one.
+    /// Commit all executed blocks from the last committed one up to the certified one. Need not be
+    /// synced before what follows is sent, but must be durable no later than any later record.
     Commit {
         /// Ascending; the last is the certified one.
         blocks: Vec<BlockHash>,

@@ -107,6 +107,13 @@ impl Slot {
         self.prepares_on(block).into_iter().map(|(signer, _)| signer).collect()
     }
 
+    /// Whether anyone proposed or voted here. One vote is enough: if the proposal was lost on its way to
+    /// all, its leader's vote is all there is.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        let votes = !self.prepares.is_empty() || !self.commits.is_empty();
+        votes || self.accepted.is_some() || self.offered.is_some()
+    }
+
     /// The Commit vote of one validator.
     pub(crate) fn commit_of(&self, signer: ValidatorIndex) -> Option<&VerifiedMessage> {
         self.commits.get(&signer)

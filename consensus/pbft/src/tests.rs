@@ -4,6 +4,7 @@
 //! them; `observer` states again, apart from the replica's code, what must never happen, and looks at
 //! every message that leaves. The rest are the cases.
 
+mod byzantine;
 mod cluster;
 mod craft;
 mod node;
@@ -11,5 +12,8 @@ mod observer;
 
 mod happy;
 mod messages;
+mod network;
 mod plans;
 mod random;
+mod restarts;
+mod view_changes;

@@ -132,7 +132,6 @@ pub struct Replica {
 
     claims: BTreeMap<ValidatorIndex, Claim>,
     learning: Learning,
-    ever_voted: bool,
 
     timeout: Timeout,
     suspicion: Suspicion,
@@ -268,6 +267,12 @@ impl Replica {
         self.claims.get(&validator).map(|claim| (claim.height, claim.view))
     }
 
+    /// How many messages of views to come, and how many heights, it keeps.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.future.len(), self.slots.len())
+    }
+
     /// When [`Replica::tick`] is due.
     pub fn deadline(&self) -> Duration {
         if self.halted.is_some() {
@@ -320,7 +325,7 @@ impl Replica {
             phase: self.phase(),
             height: self.committed.height,
             stalled,
-            founding: !self.ever_voted && self.committed.height == Height::GENESIS,
+            founding: self.committed.height == Height::GENESIS,
         }
     }
 }

@@ -199,7 +199,6 @@ impl Replica {
         slot.voted_prepare = Some(block);
         let contradicts = matches!(slot.record(vote.clone()), Recorded::Contradicts(_));
         assert!(!contradicts, "one Prepare for each view and height");
-        self.ever_voted = true;
         self.send(To::All, vote);
     }
 
@@ -247,7 +246,6 @@ impl Replica {
         slot.voted_commit = Some(commit);
         let contradicts = matches!(slot.record(vote.clone()), Recorded::Contradicts(_));
         assert!(!contradicts, "one Commit for each view and height");
-        self.ever_voted = true;
         self.send(To::All, vote);
     }
 

@@ -59,7 +59,6 @@ impl Replica {
             reached: BTreeMap::new(),
             quorum_since: None,
             claims: BTreeMap::new(),
-            ever_voted: recovered.view.is_some() || !recovered.prepares.is_empty(),
             learning: recovered.learning,
             timeout: Timeout::new(config.view_timeout, config.max_view_timeout),
             suspicion: Suspicion::new(config.request_timeout, config.view_timeout),

@@ -4,13 +4,14 @@ use super::{ANSWER_INTERVAL, BEACON_INTERVAL, Replica};
 use crate::learning::{Claim, Learning};
 use crate::message::{Message, Phase, Signed, Status, VerifiedMessage};
 use crate::output::{Output, To};
+use crate::slot::Slot as HeightSlot;
 use quorate_types::ids::{Height, ValidatorIndex};
 use std::time::Duration;
 
 impl Replica {
     /// Whether this replica waits for something that others may have sent.
     fn waits(&self) -> bool {
-        let in_flight = self.slots.values().any(|slot| slot.accepted.is_some() || slot.offered.is_some());
+        let in_flight = self.slots.values().any(HeightSlot::is_in_flight);
         !self.active || in_flight || self.is_behind() || self.learning != Learning::No
     }
 
@@ -105,8 +106,7 @@ impl Replica {
         if status.phase != Phase::Learning {
             self.note_reached(peer, status.view);
         }
-        // Who had never voted when it was first heard tells, for good, that no votes of this replica
-        // from before its start can exist.
+        // What it said once since this replica started remains true of the time of that start.
         let founding = status.founding || self.claims.get(&peer).is_some_and(|claim| claim.founding);
         let claim = Claim { view: status.view, height: status.height, founding };
         self.claims.insert(peer, claim);

@@ -67,7 +67,6 @@ impl Replica {
         self.committed_in_view = false;
         self.quorum_since = None;
         self.new_view = None;
-        self.ever_voted = true;
         self.stir();
         self.outputs
             .push_back(Output::Persist(Record::ViewChange { view, message: message.bytes().clone() }));

@@ -120,6 +120,13 @@ impl Observer {
         self.chain.get(&Height(height)).map(|block| block.0)
     }
 
+    /// How many different votes an honest validator has cast.
+    pub(super) fn votes_by(&self, signer: usize) -> usize {
+        let votes =
+            self.said.keys().filter(|(kind, by, ..)| *by == signer && matches!(*kind, "Prepare" | "Commit"));
+        votes.count()
+    }
+
     /// All messages sent so far, one for each receiver.
     pub(super) fn total(&self) -> u64 {
         self.sent.values().sum()
