@@ -49,6 +49,9 @@ fn a_receipt_of_another_transaction_chain_or_consortium_is_refused() {
     assert_eq!(error, VerifyError::Receipt(ReceiptError::WrongValidators));
 }
 
+/// Height of the receipt, what is done to it, and which error names that.
+type Case = (u64, fn(&mut Receipt), fn(&ReceiptError) -> bool);
+
 #[test]
 fn each_tampered_part_of_a_receipt_is_named() {
     let chain = eight_blocks();
@@ -62,7 +65,7 @@ fn each_tampered_part_of_a_receipt_is_named() {
         }
     };
     let certificate = |error| ReceiptError::Certificate(error);
-    let cases: [(u64, fn(&mut Receipt), fn(&ReceiptError) -> bool); 12] = [
+    let cases: [Case; 12] = [
         (
             2,
             |r| r.transaction.signature.0[3] ^= 1,

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// How a transaction is submitted.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Submit {
+pub(super) struct SubmitArgs {
     /// Save the receipt to this file; it must not exist yet
     #[arg(long, value_name = "FILE", conflicts_with = "no_wait")]
     receipt: Option<PathBuf>,
@@ -57,7 +57,7 @@ pub(super) enum Command {
         #[arg(long)]
         hex: bool,
         #[command(flatten)]
-        submit: Submit,
+        submit: SubmitArgs,
     },
     /// Remove a key from a namespace
     Delete {
@@ -72,7 +72,7 @@ pub(super) enum Command {
         #[arg(long)]
         hex: bool,
         #[command(flatten)]
-        submit: Submit,
+        submit: SubmitArgs,
     },
     /// Create a namespace, or set who may write to it
     #[command(subcommand)]
@@ -81,11 +81,29 @@ pub(super) enum Command {
     #[command(subcommand)]
     Asset(Asset),
     /// Submit several operations from a JSON file as one transaction: all or none take effect
+    ///
+    /// An operation is one of, for example:
+    ///
+    /// {"create_namespace": {"namespace": "crates"}}
+    ///
+    /// {"set_namespace_members": {"namespace": "crates", "owners": ["acme"], "writers": ["bolt"]}}
+    ///
+    /// {"put": {"namespace": "crates", "key": "k", "value": {"hex": "00ff"}, "expected_version": 0}}
+    ///
+    /// {"delete": {"namespace": "crates", "key": "k"}}
+    ///
+    /// {"create_asset": {"asset": "credits"}}
+    ///
+    /// {"mint": {"asset": "credits", "to": "acme", "amount": 1000}}
+    ///
+    /// {"transfer": {"asset": "credits", "to": "bolt", "amount": "1000"}}
+    ///
+    /// {"burn": {"asset": "credits", "amount": 5}}
     Submit {
         /// One operation or an array of them; - for stdin
         file: PathBuf,
         #[command(flatten)]
-        submit: Submit,
+        submit: SubmitArgs,
     },
 }
 
@@ -96,7 +114,7 @@ pub(super) enum Namespace {
         /// Its name
         namespace: String,
         #[command(flatten)]
-        submit: Submit,
+        submit: SubmitArgs,
     },
     /// Replace its owners and writers
     Members {
@@ -109,7 +127,7 @@ pub(super) enum Namespace {
         #[arg(long = "writer", value_name = "MEMBER")]
         writers: Vec<String>,
         #[command(flatten)]
-        submit: Submit,
+        submit: SubmitArgs,
     },
 }
 
@@ -120,7 +138,7 @@ pub(super) enum Asset {
         /// Its name
         asset: String,
         #[command(flatten)]
-        submit: Submit,
+        submit: SubmitArgs,
     },
     /// Make new units (issuer only)
     Mint {
@@ -131,7 +149,7 @@ pub(super) enum Asset {
         /// How many units
         amount: u128,
         #[command(flatten)]
-        submit: Submit,
+        submit: SubmitArgs,
     },
     /// Give units of yours to another member
     Transfer {
@@ -142,7 +160,7 @@ pub(super) enum Asset {
         /// How many units
         amount: u128,
         #[command(flatten)]
-        submit: Submit,
+        submit: SubmitArgs,
     },
     /// Destroy units of yours
     Burn {
@@ -151,7 +169,7 @@ pub(super) enum Asset {
         /// How many units
         amount: u128,
         #[command(flatten)]
-        submit: Submit,
+        submit: SubmitArgs,
     },
 }
 
@@ -166,7 +184,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
     result
 }
 
-fn operations_of(founding: &Founding, command: Command) -> Result<(Vec<Operation>, Submit), Failure> {
+fn operations_of(founding: &Founding, command: Command) -> Result<(Vec<Operation>, SubmitArgs), Failure> {
     let version = |height: Option<u64>| height.map(|height| Version(Height(height)));
     let (operation, submit) = match command {
         Command::Put { namespace, key, value, value_file, expected_version, hex, submit } => {
@@ -249,16 +267,15 @@ fn read_value(path: &Path) -> Result<Vec<u8>, Failure> {
 
 fn read_operations(founding: &Founding, path: &Path) -> Result<Vec<Operation>, Failure> {
     let members = Members(founding.members());
-    operations::read(open(path)?, &path.display().to_string(), &members).map_err(|error| {
-        Failure::usage(error).way_out("the form is described in `quorate submit --help` and the README")
-    })
+    operations::read(open(path)?, &path.display().to_string(), &members)
+        .map_err(|error| Failure::usage(error).way_out("`quorate submit --help` shows the form"))
 }
 
 async fn submit_one(
     context: &Context,
     client: &Client,
     operations: Vec<Operation>,
-    submit: &Submit,
+    submit: &SubmitArgs,
 ) -> Result<Exit, Failure> {
     if let Some(path) = &submit.receipt
         && path.exists()
