@@ -36,7 +36,7 @@ pub mod limits {
 pub struct Parameters {
     /// Proposals in flight (watermark window W), 1 to 64. Default 4.
     pub window: u64,
-    /// Blocks after which leadership moves on, at least 1. Default 1000.
+    /// Blocks after which leadership moves on, at least 1. Default 256.
     pub term_blocks: u64,
     /// Transactions a block may hold. Default 10 000.
     pub max_block_transactions: u32,
@@ -64,7 +64,7 @@ impl Default for Parameters {
     fn default() -> Parameters {
         Parameters {
             window: 4,
-            term_blocks: 1000,
+            term_blocks: 256,
             max_block_transactions: 10_000,
             max_block_bytes: 4 << 20,
             max_transaction_bytes: 64 << 10,
