@@ -8,7 +8,8 @@ const SLOW_PROPOSALS: u32 = 8;
 /// Watches one leader during one view.
 ///
 /// Three complaints:
-/// - **stall**: a proposal was accepted and nothing has committed for the view timeout;
+/// - **stall**: a proposal was accepted, or a transaction waits and there is no proposal, and nothing
+///   has committed for the view timeout;
 /// - **censorship**: a transaction has waited here for the request timeout, counted from the moment
 ///   the view began and from the last full block, for behind full blocks waiting is honest;
 /// - **slowness**: eight proposals in a row, none full, each came later than half the view timeout
@@ -51,6 +52,11 @@ impl Suspicion {
     /// The oldest transaction that waits for a proposal here arrived at `since`.
     pub(crate) fn waiting(&mut self, since: Option<Duration>) {
         self.waiting_since = since;
+    }
+
+    /// Since when there has been a transaction to propose.
+    pub(crate) fn waiting_since(&self) -> Option<Duration> {
+        self.waiting_since
     }
 
     /// The window has room again.

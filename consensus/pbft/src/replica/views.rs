@@ -234,17 +234,20 @@ impl Replica {
         ahead >= self.one_honest()
     }
 
-    /// When the oldest proposal in flight will have waited too long.
+    /// When the wait for progress will have been too long: since the oldest proposal in flight, or,
+    /// with none in flight, since there has been a transaction to propose.
     pub(super) fn stall_deadline(&self) -> Option<Duration> {
         if !self.active || !self.may_vote() {
             return None;
         }
-        let oldest = self.slots.values().filter_map(|slot| slot.accepted.as_ref()).map(|a| a.at).min();
-        // Re-proposals count from the view's beginning, even where the base is still missing.
-        let waiting = oldest
-            .or((!self.plan.reproposals.is_empty() && self.committed.height < self.last_reproposal())
-                .then_some(self.last_progress))?;
-        Some(waiting.max(self.last_progress).saturating_add(self.timeout.current()))
+        let accepted = self.slots.values().filter_map(|slot| slot.accepted.as_ref());
+        let since = match accepted.map(|accepted| accepted.at).min() {
+            Some(oldest) => oldest,
+            // Re-proposals count from the view's beginning, even where the base is still missing.
+            None if self.committed.height < self.last_reproposal() => self.last_progress,
+            None => self.suspicion.waiting_since()?,
+        };
+        Some(since.max(self.last_progress).saturating_add(self.timeout.current()))
     }
 
     fn last_reproposal(&self) -> quorate_types::ids::Height {

@@ -52,7 +52,10 @@ pub(super) struct Options {
     pub(super) block_size: usize,
     pub(super) sync: Duration,
     pub(super) execution: Duration,
+    /// Played by the script.
     pub(super) byzantine: Vec<usize>,
+    /// Byzantine by running twice under one key: each of the two is honest, together they lie.
+    pub(super) twins: Vec<usize>,
     pub(super) seed: u64,
 }
 
@@ -66,6 +69,7 @@ impl Default for Options {
             sync: ms(1),
             execution: ms(1),
             byzantine: Vec::new(),
+            twins: Vec::new(),
             seed: 0,
         }
     }
@@ -94,7 +98,6 @@ struct Task {
 /// A cluster. Honest nodes run; Byzantine ones are an inbox and a key.
 pub(super) struct Cluster {
     pub(super) committee: Arc<Committee>,
-    pub(super) keys: Vec<SecretKey>,
     pub(super) now: Duration,
     pub(super) nodes: Vec<Node>,
     pub(super) network: Network,
@@ -130,20 +133,21 @@ pub(super) fn committee(n: usize, window: u64) -> Arc<Committee> {
 impl Cluster {
     pub(super) fn new(options: Options) -> Cluster {
         let committee = committee(options.n, options.window);
-        let keys: Vec<SecretKey> = (0..options.n).map(key).collect();
+        let validator = |i: usize| if i < options.n { i } else { options.twins[i - options.n] };
         let config = |i: usize| Config {
             committee: committee.clone(),
-            me: index(i),
-            key: keys[i].clone(),
+            me: index(validator(i)),
+            key: key(validator(i)),
             term_blocks: options.term_blocks,
             view_timeout: VIEW_TIMEOUT,
             max_view_timeout: MAX_VIEW_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
             full_block_transactions: options.block_size,
         };
-        let byzantine: BTreeSet<usize> = options.byzantine.iter().copied().collect();
+        let nodes = options.n + options.twins.len();
+        let byzantine: BTreeSet<usize> = options.byzantine.iter().chain(&options.twins).copied().collect();
         let mut cluster = Cluster {
-            nodes: (0..options.n).map(|i| Node::new(i, config(i))).collect(),
+            nodes: (0..nodes).map(|i| Node::new(config(i))).collect(),
             observer: Observer::new(committee.clone(), byzantine),
             rng: ChaCha20Rng::seed_from_u64(options.seed),
             network: perfect(),
@@ -155,10 +159,9 @@ impl Cluster {
             sequence: 0,
             submitted: 0,
             committee,
-            keys,
             options,
         };
-        for i in 0..cluster.options.n {
+        for i in 0..nodes {
             if cluster.is_honest(i) {
                 cluster.start(i, Learning::No);
             }
@@ -260,12 +263,14 @@ impl Cluster {
         let checked = VerifiedMessage::decode(message.bytes().clone(), &self.committee)
             .expect("an honest message passes the checks");
         let committed = self.height(from);
-        let receivers: Vec<usize> = match to {
-            To::All => (0..self.nodes.len()).filter(|to| *to != from).collect(),
-            To::One(peer) => vec![peer.as_usize()],
+        let me = self.nodes[from].config.me;
+        let receives = |node: &Node| match to {
+            To::All => node.config.me != me,
+            To::One(peer) => node.config.me == peer,
         };
+        let receivers: Vec<usize> = (0..self.nodes.len()).filter(|i| receives(&self.nodes[*i])).collect();
         for to in receivers {
-            self.observer.sent(from, committed, &checked);
+            self.observer.sent(me.as_usize(), committed, &checked);
             self.dispatch(from, to, &checked);
         }
     }

@@ -42,7 +42,6 @@ pub(super) struct Executed {
 
 /// One honest validator.
 pub(super) struct Node {
-    pub(super) index: usize,
     pub(super) config: Config,
     /// `None` while it is down.
     pub(super) replica: Option<Replica>,
@@ -115,9 +114,8 @@ pub(super) fn result_of(block: BlockHash, salt: u8) -> ResultHash {
 }
 
 impl Node {
-    pub(super) fn new(index: usize, config: Config) -> Node {
+    pub(super) fn new(config: Config) -> Node {
         Node {
-            index,
             config,
             replica: None,
             life: 0,

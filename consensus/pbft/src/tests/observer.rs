@@ -52,6 +52,9 @@ impl Observer {
             assert!(matches!(message.message(), Message::PrePrepare(_) | Message::NewView(_)), "{kind}");
             return;
         }
+        if self.byzantine.contains(&sender) {
+            return;
+        }
         let (view, window) = (message.view(), self.committee.window);
         let (height, statement) = match message.message() {
             Message::PrePrepare(m) => (m.statement.header.height, codec::encode(&m.statement)),
