@@ -1,7 +1,7 @@
 //! The founding ceremony on the command line: `quorate keys`, `quorate card`, `quorate genesis`.
 //!
 //! The rules live in [`quorate_genesis`]; here they get arguments and output. Every command returns
-//! a [`Report`]: what it prints does not depend on how it was computed, and tests read it without
+//! a `Report`: what it prints does not depend on how it was computed, and tests read it without
 //! a terminal.
 
 mod card;

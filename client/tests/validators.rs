@@ -189,12 +189,12 @@ async fn bulk_settles_every_line_once() {
         let validators = start(behaviours);
         validators.commit(namespace());
         let client = client_of(&validators, &[]);
-        let (lines, applied) = bulk(&client, 1500, 300).await;
-        assert_eq!(applied, 1500, "{behaviours:?}");
-        assert_eq!(lines, (1..=1500).collect::<Vec<_>>(), "{behaviours:?}");
+        let (lines, applied) = bulk(&client, 800, 300).await;
+        assert_eq!(applied, 800, "{behaviours:?}");
+        assert_eq!(lines, (1..=800).collect::<Vec<_>>(), "{behaviours:?}");
         let chain = validators.shared.chain.lock().unwrap();
         let on_chain: usize = chain.made.iter().map(|made| made.ids.len()).sum();
-        assert_eq!(on_chain, 1501, "{behaviours:?}: one effect each");
+        assert_eq!(on_chain, 801, "{behaviours:?}: one effect each");
     }
 }
 
@@ -203,14 +203,14 @@ async fn bulk_goes_on_when_a_validator_goes() {
     let mut validators = start([Honest; 4]);
     validators.commit(namespace());
     let client = client_of(&validators, &[]);
-    let run = tokio::spawn(async move { bulk(&client, 4000, 200).await });
-    while validators.shared.handed_in.load(Ordering::Relaxed) < 400 {
+    let run = tokio::spawn(async move { bulk(&client, 1500, 100).await });
+    while validators.shared.handed_in.load(Ordering::Relaxed) < 300 {
         tokio::task::yield_now().await;
     }
     validators.stop(0).await;
     validators.stop(3).await;
     let (lines, _) = run.await.unwrap();
-    assert_eq!(lines, (1..=4000).collect::<Vec<_>>());
+    assert_eq!(lines, (1..=1500).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

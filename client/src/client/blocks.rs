@@ -210,6 +210,7 @@ impl<S: Sift> Stream<S> {
                 return;
             }
             // A live stream tries for ever; what was said in the last round is enough to report.
+            tracing::warn!(%complaints, due = %self.sift.due(), "no validator gives the next block; trying again");
             complaints.0.clear();
             tokio::select! {
                 () = sleep((Duration::from_millis(250) * fruitless).min(MAX_PAUSE)) => {}

@@ -56,7 +56,7 @@ impl Default for Options {
 }
 
 /// How long a validator may be silent before another is asked as well.
-const MAX_HEDGE: Duration = Duration::from_millis(1500);
+const MAX_HEDGE: Duration = Duration::from_millis(750);
 
 /// A client of one chain, as one member. Cheap to clone.
 #[derive(Clone)]

@@ -20,6 +20,7 @@ use quorate_types::transaction::{Operation, SignedTransaction, Transaction};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -29,11 +30,14 @@ pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// How long after expiry a receipt is still awaited: a block of the last moment takes time to arrive.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How long a validator that has the transaction may wait for it to commit before another gets it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The pause between rounds over all validators.
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 
 /// Rounds in which nobody could be reached before giving up.
-const FRUITLESS_ROUNDS: u32 = 3;
+const FRUITLESS_ROUNDS: u32 = 2;
 
 /// A transaction ready to be handed in. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -137,6 +141,8 @@ impl Client {
         let mut waiting = self.order().into_iter();
         let mut next_at = Instant::now();
         let mut fruitless = 0;
+        // Told by each attempt once the transaction is with its validator.
+        let (tell, mut handed_over) = mpsc::unbounded_channel();
         loop {
             if waiting.len() == 0 && attempts.is_empty() {
                 fruitless += 1;
@@ -166,15 +172,19 @@ impl Client {
                         }
                     }
                 }
+                Some(()) = handed_over.recv() => {
+                    // A block takes longer than a connection.
+                    next_at = next_at.max(Instant::now() + self.inner.timeout.min(PATIENCE));
+                }
                 () = sleep_until(next_at), if waiting.len() > 0 => {
                     let Some(validator) = waiting.next() else { continue };
-                    next_at = Instant::now() + self.inner.timeout.min(Duration::from_secs(5));
+                    next_at = Instant::now() + self.hedge();
                     // One stream for each validator, in whichever round it was opened.
                     if !open.contains(&validator.name) {
                         open.push(validator.name.clone());
-                        let (client, transaction) = (self.clone(), transaction.clone());
+                        let (client, transaction, tell) = (self.clone(), transaction.clone(), tell.clone());
                         attempts.spawn(async move {
-                            let result = client.hand_to(&validator, &transaction).await;
+                            let result = client.hand_to(&validator, &transaction, &tell).await;
                             (validator, result)
                         });
                     }
@@ -193,8 +203,15 @@ impl Client {
     }
 
     /// Hands the transaction to one validator and waits for what it says, as long as it takes.
-    async fn hand_to(&self, validator: &Validator, transaction: &Signed) -> Result<VerifiedReceipt, Stand> {
+    async fn hand_to(
+        &self,
+        validator: &Validator,
+        transaction: &Signed,
+        tell: &mpsc::UnboundedSender<()>,
+    ) -> Result<VerifiedReceipt, Stand> {
         let mut receiver = self.hand_over(validator, transaction).await?;
+        // Fails only when the receipt has come from elsewhere.
+        let _ = tell.send(());
         match self.await_receipt(&mut receiver, transaction).await {
             Ok(receipt) => Ok(receipt),
             Err(Fault::Refused(reason)) => {

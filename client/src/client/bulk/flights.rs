@@ -143,7 +143,7 @@ impl Flights {
             if !batch.is_empty() && !lanes[index].give(batch) {
                 // It is about to say that it is down; then these are queued again.
                 lanes[index].up = false;
-                self.lane_down(index, now);
+                self.lane_down(index);
             }
         }
     }
@@ -165,7 +165,7 @@ impl Flights {
     }
 
     /// What was sent to this lane goes to others.
-    pub(super) fn lane_down(&mut self, lane: usize, _now: Instant) {
+    pub(super) fn lane_down(&mut self, lane: usize) {
         let of_lane = |(id, flight): (&TransactionId, &Flight)| {
             (flight.lane == Some(lane) && flight.state == State::Sent).then_some(*id)
         };

@@ -12,7 +12,7 @@
 //! transaction, so it has one effect. What has expired is looked up once more and then reported as
 //! unknown.
 //!
-//! Memory is bounded by [`BulkOptions::in_flight`] and [`IN_FLIGHT_BYTES`]; the input is read no
+//! Memory is bounded by [`BulkOptions::in_flight`] and `IN_FLIGHT_BYTES`; the input is read no
 //! faster.
 
 mod flights;
@@ -290,7 +290,7 @@ impl Run {
                     tracing::info!(validator = validator.name, %fault, "bulk: going on with the others");
                 }
                 self.handles[lane].up = false;
-                self.flights.lane_down(lane, now);
+                self.flights.lane_down(lane);
                 self.down.insert(lane, fault);
                 if !self.ever_up && self.down.len() == self.handles.len() {
                     let complaint = |(lane, fault): (usize, Fault)| Complaint {
