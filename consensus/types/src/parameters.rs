@@ -50,8 +50,8 @@ pub struct Parameters {
     /// How far a new block's timestamp may differ from a validator's clock, in milliseconds.
     /// Default 10 000.
     pub max_clock_drift_ms: u64,
-    /// How long a proposal may stay without progress before its leader is suspected, in
-    /// milliseconds. Default 400.
+    /// How long a proposal may stay without progress, or a transaction without any proposal, before
+    /// the leader is suspected, in milliseconds. Default 600.
     pub view_timeout_ms: u64,
     /// The cap of the growing view timeout, in milliseconds. Default 10 000.
     pub max_view_timeout_ms: u64,
@@ -70,7 +70,7 @@ impl Default for Parameters {
             max_transaction_bytes: 64 << 10,
             max_lifetime_ms: 300_000,
             max_clock_drift_ms: 10_000,
-            view_timeout_ms: 400,
+            view_timeout_ms: 600,
             max_view_timeout_ms: 10_000,
             request_timeout_ms: 2_000,
         }

@@ -170,6 +170,8 @@ pub struct Mempool {
     cursor: Option<PublicKey>,
     /// No clock counts from before this moment.
     waiting_floor: Duration,
+    /// Lifetimes that every correct clock accepts.
+    certain_lifetime_ms: u64,
     traces: HashMap<TransactionId, Trace>,
     trace_order: VecDeque<TransactionId>,
 }
@@ -196,6 +198,7 @@ impl Mempool {
             proposals: BTreeMap::new(),
             cursor: None,
             waiting_floor: Duration::ZERO,
+            certain_lifetime_ms: parameters.max_lifetime_ms.saturating_sub(parameters.max_clock_drift_ms),
             traces: HashMap::new(),
             trace_order: VecDeque::new(),
         }
@@ -498,12 +501,16 @@ impl Mempool {
 
     /// The moment since which the most neglected member has been waiting, for the leader-suspicion
     /// timer; `None` if nobody waits. Members whose oldest transaction has expired by the wall clock
-    /// do not count: no leader may propose it. Never before the last [`Mempool::reset_waiting`].
+    /// do not count: no leader may propose it. Nor do those whose oldest transaction expires so late
+    /// that a leader whose clock is behind, within the allowed drift, must still refuse it: else any
+    /// member could have leaders suspected at will. Never before the last [`Mempool::reset_waiting`].
     pub fn oldest_waiting(&self, wall: Timestamp) -> Option<Duration> {
+        let latest = wall.plus_ms(self.certain_lifetime_ms);
         let waits = |key: &PublicKey| {
             let head = self.senders.get(key).and_then(|sender| sender.queue.values().next());
             head.and_then(|id| self.entries.get(id))
-                .is_some_and(|entry| entry.transaction.transaction().expires_at > wall)
+                .map(|entry| entry.transaction.transaction().expires_at)
+                .is_some_and(|expires_at| expires_at > wall && expires_at <= latest)
         };
         let (since, _) = self.heads.iter().find(|(_, key)| waits(key))?;
         Some((*since).max(self.waiting_floor))

@@ -1,1 +1,450 @@
-//! Scripted whole nodes in memory.
+//! Whole nodes in memory: real core, ledger, codec and checks; a fake clock, network and disk.
+
+use super::api::{Input, Now, Report};
+use super::mempool::Limits;
+use super::{Core, CoreConfig, Memory, Ready, Ticket, records, wire};
+use bytes::Bytes;
+use quorate_ledger::{Column, Genesis, MemoryStore, Store, StoreError, Write};
+use quorate_transport::Lane;
+use quorate_types::codec;
+use quorate_types::hash::{ChainId, Hash, TransactionId};
+use quorate_types::ids::{Height, Timestamp, ValidatorIndex};
+use quorate_types::keys::SecretKey;
+use quorate_types::member::{Member, Role};
+use quorate_types::parameters::Parameters;
+use quorate_types::transaction::{Operation, Transaction, verify_transaction};
+use quorate_types::validators::{Validator, ValidatorSet};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const START: u64 = 1_700_000_000_000;
+const DELAY: Duration = Duration::from_millis(1);
+
+/// A disk that applies whole batches.
+#[derive(Default)]
+struct Disk(Mutex<MemoryStore>);
+
+impl Disk {
+    fn apply(&self, writes: &[Write]) {
+        self.0.lock().unwrap().apply(writes);
+    }
+}
+
+impl Store for Disk {
+    fn get(&self, column: Column, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.0.lock().unwrap().get(column, key)
+    }
+
+    fn first_in(
+        &self,
+        column: Column,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Option<(Vec<u8>, Bytes)>, StoreError> {
+        self.0.lock().unwrap().first_in(column, from, to)
+    }
+
+    fn range(
+        &self,
+        column: Column,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
+        self.0.lock().unwrap().range(column, from, to, limit)
+    }
+}
+
+/// Member and vote key of validator `i`.
+fn keys(i: usize) -> (SecretKey, SecretKey) {
+    let seed = |kind: u8| SecretKey::from_seed(&[kind + 2 * u8::try_from(i).unwrap(); 32]);
+    (seed(1), seed(2))
+}
+
+fn genesis(n: usize, parameters: Parameters) -> Genesis {
+    let members = (0..n).map(|i| Member {
+        name: format!("m{i}"),
+        key: keys(i).0.public(),
+        roles: vec![Role::Validator, Role::Submitter],
+    });
+    let validators = (0..n).map(|i| Validator { member: keys(i).0.public(), vote_key: keys(i).1.public() });
+    Genesis {
+        chain: ChainId(Hash([9; 32])),
+        parameters,
+        members: members.collect(),
+        validators: ValidatorSet::new(validators.collect()),
+        timestamp: Timestamp(START),
+    }
+}
+
+type Frame = (Duration, ValidatorIndex, ValidatorIndex, Lane, Bytes);
+
+struct Cluster {
+    genesis: Genesis,
+    cores: Vec<Option<Core<Arc<Disk>>>>,
+    disks: Vec<Arc<Disk>>,
+    now: Duration,
+    network: VecDeque<Frame>,
+    /// (from, to, lane): what is dropped.
+    drop: Box<dyn Fn(usize, usize, Lane) -> bool>,
+    committed: BTreeMap<Height, Hash>,
+    acknowledged: BTreeSet<TransactionId>,
+    refused: usize,
+    rng: ChaCha20Rng,
+    frames: usize,
+}
+
+impl Cluster {
+    fn new(n: usize, parameters: Parameters) -> Cluster {
+        let mut cluster = Cluster {
+            genesis: genesis(n, parameters),
+            cores: (0..n).map(|_| None).collect(),
+            disks: (0..n).map(|_| Arc::new(Disk::default())).collect(),
+            now: Duration::from_secs(1),
+            network: VecDeque::new(),
+            drop: Box::new(|_, _, _| false),
+            committed: BTreeMap::new(),
+            acknowledged: BTreeSet::new(),
+            refused: 0,
+            rng: ChaCha20Rng::seed_from_u64(1),
+            frames: 0,
+        };
+        for i in 0..n {
+            cluster.start(i, Memory::Whole);
+        }
+        cluster
+    }
+
+    fn clock(&self) -> Now {
+        let wall = Timestamp(START + u64::try_from(self.now.as_millis()).unwrap());
+        Now { monotonic: self.now, wall }
+    }
+
+    fn index(i: usize) -> ValidatorIndex {
+        ValidatorIndex(u16::try_from(i).unwrap())
+    }
+
+    fn start(&mut self, i: usize, memory: Memory) {
+        let config = CoreConfig {
+            me: Cluster::index(i),
+            vote_key: keys(i).1,
+            genesis: self.genesis.clone(),
+            mempool: Limits::default(),
+            memory,
+        };
+        let core = Core::open(config, Arc::clone(&self.disks[i]), self.clock(), [7; 32]).unwrap();
+        self.cores[i] = Some(core);
+        for j in 0..self.cores.len() {
+            if j != i && self.cores[j].is_some() {
+                self.input(i, Input::PeerUp(Cluster::index(j)));
+                self.input(j, Input::PeerUp(Cluster::index(i)));
+            }
+        }
+        self.flush(i);
+    }
+
+    fn crash(&mut self, i: usize) {
+        self.cores[i] = None;
+        self.network.retain(|(_, from, to, _, _)| from.as_usize() != i && to.as_usize() != i);
+        for j in 0..self.cores.len() {
+            if self.cores[j].is_some() {
+                self.input(j, Input::PeerDown(Cluster::index(i)));
+            }
+        }
+    }
+
+    fn input(&mut self, i: usize, input: Input) {
+        let now = self.clock();
+        if let Some(core) = &mut self.cores[i] {
+            core.step(now, input);
+            self.flush(i);
+        }
+    }
+
+    fn flush(&mut self, i: usize) {
+        while let Some(ready) = self.cores[i].as_mut().and_then(Core::take_ready) {
+            let Ready { number, now, persist, then, reports, .. } = ready;
+            self.disks[i].apply(&persist);
+            for out in now.into_iter().chain(then) {
+                self.network.push_back((self.now + DELAY, Cluster::index(i), out.to, out.lane, out.frame));
+            }
+            for report in reports {
+                self.report(i, report);
+            }
+            self.input(i, Input::Persisted(number));
+        }
+    }
+
+    fn report(&mut self, i: usize, report: Report) {
+        match report {
+            Report::Committed(block) => {
+                let header = &block.finality.header;
+                let agreed = self.committed.entry(header.height).or_insert(block.hash.0);
+                assert_eq!(*agreed, block.hash.0, "agreement at height {}", header.height);
+                let (chain, set) = (self.genesis.chain, self.genesis.validators.clone());
+                block.finality.verify(&chain, &set).unwrap();
+                self.acknowledged.extend(block.transactions.iter().map(|t| t.id()));
+            }
+            Report::Admission { verdicts, .. } => {
+                self.refused += verdicts.iter().filter(|(_, verdict)| verdict.is_err()).count();
+            }
+            Report::Halted(why) => panic!("{i} halted: {why}"),
+            Report::Fault { peer, what } => panic!("{i} blames {peer}: {what}"),
+            _ => {}
+        }
+    }
+
+    fn submit(&mut self, i: usize, count: u64, nonce: u64) {
+        let key = keys(i).0;
+        let expires_at = self.clock().wall.plus_ms(60_000);
+        let transactions = (0..count).map(|k| {
+            let transaction = Transaction {
+                chain: self.genesis.chain,
+                sender: key.public(),
+                nonce: nonce + k,
+                expires_at,
+                operations: vec![Operation::CreateNamespace { namespace: format!("n{i}-{}", nonce + k) }],
+            };
+            let bytes = codec::encode_bytes(&transaction.sign(&key));
+            verify_transaction(&self.genesis.chain, bytes).unwrap()
+        });
+        let transactions = transactions.collect();
+        self.input(i, Input::Submit { ticket: Ticket(nonce), transactions });
+    }
+
+    /// Runs until `done`, at most `limit` of fake time; true if it was reached.
+    fn run(&mut self, limit: Duration, done: impl Fn(&Cluster) -> bool) -> bool {
+        let end = self.now + limit;
+        while !done(self) {
+            let timers = self.cores.iter().flatten().map(Core::deadline).min().unwrap_or(Duration::MAX);
+            let frames = self.network.front().map_or(Duration::MAX, |frame| frame.0);
+            let next = timers.min(frames).max(self.now);
+            if next > end {
+                return false;
+            }
+            let stuck = next == self.now && self.network.front().is_none_or(|frame| frame.0 > self.now);
+            self.now = next;
+            if let Some((at, from, to, lane, frame)) = self.network.pop_front_if(|frame| frame.0 <= next) {
+                let _ = at;
+                self.frames += 1;
+                if (self.drop)(from.as_usize(), to.as_usize(), lane) {
+                    continue;
+                }
+                let Some(core) = &self.cores[to.as_usize()] else { continue };
+                let committee = Arc::clone(core.committee());
+                let mut verdicts = wire::verify(&committee, &[(from, lane, frame)], &mut self.rng);
+                let frame = verdicts.pop().unwrap().unwrap();
+                self.input(to.as_usize(), Input::Peer { from, frame });
+                continue;
+            }
+            for i in 0..self.cores.len() {
+                if self.cores[i].as_ref().is_some_and(|core| core.deadline() <= self.now) {
+                    self.input(i, Input::Tick);
+                    let after = self.cores[i].as_ref().unwrap().deadline();
+                    assert!(after > self.now, "a tick leaves nothing due, or the driver spins");
+                }
+            }
+            assert!(!stuck || self.network.front().is_some() || timers <= self.now);
+        }
+        true
+    }
+
+    fn height(&self, i: usize) -> Height {
+        self.cores[i].as_ref().map_or(Height::GENESIS, |core| core.status().height)
+    }
+
+    fn all_committed(&self, count: usize) -> bool {
+        self.acknowledged.len() >= count && self.level()
+    }
+
+    fn level(&self) -> bool {
+        let heights: BTreeSet<Height> =
+            (0..self.cores.len()).filter(|i| self.cores[*i].is_some()).map(|i| self.height(i)).collect();
+        heights.len() == 1
+    }
+
+    fn check_receipts(&self, i: usize) {
+        for id in &self.acknowledged {
+            let receipt = records::receipt(&self.disks[i], id).unwrap().expect("acknowledged is kept");
+            receipt.verify(&self.genesis.chain, &self.genesis.validators).unwrap();
+        }
+    }
+}
+
+trait PopFrontIf<T> {
+    fn pop_front_if(&mut self, test: impl Fn(&T) -> bool) -> Option<T>;
+}
+
+impl<T> PopFrontIf<T> for VecDeque<T> {
+    fn pop_front_if(&mut self, test: impl Fn(&T) -> bool) -> Option<T> {
+        if self.front().is_some_and(test) { self.pop_front() } else { None }
+    }
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn four_validators_commit_what_any_of_them_was_given() {
+    let mut cluster = Cluster::new(4, Parameters::default());
+    for i in 0..4 {
+        cluster.submit(i, 50, 0);
+    }
+    assert!(cluster.run(seconds(5), |c| c.all_committed(200)), "{} committed", cluster.acknowledged.len());
+    assert_eq!(cluster.refused, 0);
+    for i in 0..4 {
+        cluster.check_receipts(i);
+        let status = cluster.cores[i].as_ref().unwrap().status();
+        assert_eq!((status.mempool_transactions, status.gossip_duplicates), (0, 0));
+        assert_eq!(status.view.0, 0, "no leader was suspected");
+    }
+}
+
+#[test]
+fn one_validator_alone_is_a_chain() {
+    let mut cluster = Cluster::new(1, Parameters { term_blocks: 3, ..Parameters::default() });
+    for round in 0..10 {
+        cluster.submit(0, 3, round * 3);
+        let want = usize::try_from(round + 1).unwrap() * 3;
+        assert!(cluster.run(seconds(2), |c| c.all_committed(want)));
+    }
+    cluster.check_receipts(0);
+}
+
+#[test]
+fn a_dead_leader_is_replaced() {
+    let mut cluster = Cluster::new(4, Parameters::default());
+    cluster.crash(0);
+    cluster.submit(1, 10, 0);
+    assert!(cluster.run(seconds(10), |c| c.all_committed(10)), "{} committed", cluster.acknowledged.len());
+    cluster.check_receipts(2);
+}
+
+#[test]
+fn leadership_rotates_without_losing_pace() {
+    let mut cluster = Cluster::new(4, Parameters { term_blocks: 2, ..Parameters::default() });
+    for round in 0..20 {
+        cluster.submit(usize::try_from(round % 4).unwrap(), 5, round * 5);
+        let want = usize::try_from(round + 1).unwrap() * 5;
+        assert!(cluster.run(seconds(3), |c| c.all_committed(want)), "round {round}");
+    }
+    let view = cluster.cores[0].as_ref().unwrap().status().view;
+    assert!(view.0 >= 4, "view {view}");
+    assert!(cluster.now < seconds(6), "took {:?}: rotation is no outage", cluster.now);
+}
+
+#[test]
+fn all_crash_and_go_on() {
+    let mut cluster = Cluster::new(4, Parameters::default());
+    let mut want = 0;
+    for round in 0..6 {
+        for i in 0..4 {
+            cluster.submit(i, 20, round * 100);
+        }
+        // Somewhere in the middle.
+        cluster.run(Duration::from_millis(4 + 3 * round), |_| false);
+        for i in 0..4 {
+            cluster.crash(i);
+        }
+        for i in 0..4 {
+            cluster.start(i, Memory::Whole);
+        }
+        cluster.submit(0, 1, round * 100 + 50);
+        want = want.max(cluster.acknowledged.len()) + 1;
+        let progressed = cluster.run(seconds(10), |c| c.level() && c.acknowledged.len() >= want);
+        assert!(progressed, "round {round}: {} of {want}", cluster.acknowledged.len());
+    }
+    for i in 0..4 {
+        cluster.check_receipts(i);
+    }
+}
+
+#[test]
+fn one_that_was_away_catches_up_and_votes() {
+    let parameters = Parameters { max_block_transactions: 2, ..Parameters::default() };
+    let mut cluster = Cluster::new(4, parameters);
+    cluster.crash(3);
+    cluster.submit(0, 600, 0);
+    assert!(cluster.run(seconds(60), |c| c.all_committed(600)), "{} committed", cluster.acknowledged.len());
+    assert!(cluster.height(0).0 >= 300);
+    cluster.start(3, Memory::Whole);
+    assert!(cluster.run(seconds(10), Cluster::level), "at {} of {}", cluster.height(3), cluster.height(0));
+    cluster.check_receipts(3);
+    // Its vote is needed now.
+    cluster.crash(1);
+    cluster.submit(0, 10, 1000);
+    assert!(cluster.run(seconds(10), |c| c.all_committed(610)));
+}
+
+#[test]
+fn a_wiped_one_learns_before_it_votes() {
+    let parameters = Parameters { max_block_transactions: 2, term_blocks: 10, ..Parameters::default() };
+    let mut cluster = Cluster::new(4, parameters);
+    cluster.submit(0, 60, 0);
+    assert!(cluster.run(seconds(20), |c| c.all_committed(60)));
+    cluster.crash(3);
+    cluster.disks[3] = Arc::new(Disk::default());
+    cluster.start(3, Memory::Lost);
+    assert!(cluster.run(seconds(10), Cluster::level));
+    assert_eq!(cluster.cores[3].as_ref().unwrap().status().phase, "learning");
+    cluster.submit(0, 80, 1000);
+    assert!(cluster.run(seconds(20), |c| c.all_committed(140)));
+    assert_eq!(cluster.cores[3].as_ref().unwrap().status().phase, "active");
+    cluster.crash(1);
+    cluster.submit(0, 4, 2000);
+    assert!(cluster.run(seconds(20), |c| c.all_committed(144)), "its vote counts again");
+}
+
+#[test]
+fn a_founding_chain_has_nothing_to_learn() {
+    let mut cluster = Cluster::new(4, Parameters::default());
+    for i in 0..4 {
+        cluster.crash(i);
+        cluster.disks[i] = Arc::new(Disk::default());
+    }
+    for i in 0..4 {
+        cluster.start(i, Memory::Lost);
+    }
+    cluster.submit(2, 5, 0);
+    assert!(cluster.run(seconds(5), |c| c.all_committed(5)));
+}
+
+#[test]
+fn bodies_that_gossip_lost_are_pulled() {
+    let mut cluster = Cluster::new(4, Parameters::default());
+    // What was given to 0 never reaches 2 by itself.
+    let lost = std::cell::Cell::new(0);
+    cluster.drop = Box::new(move |from, to, lane| {
+        let first = lane == Lane::Gossip && from == 0 && to == 2 && lost.get() < 1;
+        lost.set(lost.get() + usize::from(first));
+        first
+    });
+    cluster.submit(0, 30, 0);
+    assert!(cluster.run(seconds(3), |c| c.all_committed(30)), "{} committed", cluster.acknowledged.len());
+    cluster.check_receipts(2);
+}
+
+#[test]
+fn two_of_four_make_no_progress_until_a_third_returns() {
+    let mut cluster = Cluster::new(4, Parameters::default());
+    cluster.crash(2);
+    cluster.crash(3);
+    cluster.submit(0, 10, 0);
+    assert!(!cluster.run(seconds(30), |c| !c.acknowledged.is_empty()));
+    cluster.start(3, Memory::Whole);
+    assert!(cluster.run(seconds(15), |c| c.all_committed(10)), "{} committed", cluster.acknowledged.len());
+}
+
+#[test]
+fn idle_validators_say_little() {
+    let mut cluster = Cluster::new(4, Parameters::default());
+    cluster.run(seconds(2), |_| false);
+    let before = cluster.frames;
+    cluster.run(seconds(20), |_| false);
+    let per_second = (cluster.frames - before) / 20;
+    assert!(per_second <= 4 * 3 * 2, "{per_second} frames a second");
+}
