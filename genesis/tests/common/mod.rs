@@ -27,12 +27,28 @@ pub(crate) fn member_card(n: u8, name: &str, role: Role) -> Card {
     Card::export(&keys(n, false), name, &[role], None).unwrap()
 }
 
+/// Written out, so that tuning a default does not give the golden chain another id.
+pub(crate) fn parameters() -> Parameters {
+    Parameters {
+        window: 4,
+        term_blocks: 1000,
+        max_block_transactions: 10_000,
+        max_block_bytes: 4 << 20,
+        max_transaction_bytes: 64 << 10,
+        max_lifetime_ms: 300_000,
+        max_clock_drift_ms: 10_000,
+        view_timeout_ms: 400,
+        max_view_timeout_ms: 10_000,
+        request_timeout_ms: 2_000,
+    }
+}
+
 /// Validators `acme` (keys 1) and `bolt` (keys 2), auditor `crown` (keys 3).
 pub(crate) fn document() -> Document {
     let cards =
         [validator_card(1, "acme"), validator_card(2, "bolt"), member_card(3, "crown", Role::Auditor)];
     let cards = cards.map(Into::into).into();
-    Document::assemble("trade-finance", CREATED, Parameters::default(), cards).unwrap()
+    Document::assemble("trade-finance", CREATED, parameters(), cards).unwrap()
 }
 
 pub(crate) fn signed() -> Document {
