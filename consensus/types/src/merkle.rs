@@ -402,7 +402,7 @@ mod tests {
         #[test]
         fn inclusion_proofs_hold_and_nothing_else_does(n in 1usize..200, seed: u64, flip: usize) {
             let all = leaves(n);
-            let i = (seed % n as u64) as usize;
+            let i = usize::try_from(seed % n as u64).expect("below n");
             let path = inclusion_proof(&all, i).expect("in range");
             let size = n as u64;
             let top = root(&all);
@@ -422,7 +422,7 @@ mod tests {
         #[test]
         fn consistency_proofs_hold_and_nothing_else_does(n in 1usize..200, seed: u64, flip: usize) {
             let all = leaves(n);
-            let m = (seed % (n as u64 + 1)) as usize;
+            let m = usize::try_from(seed % (n as u64 + 1)).expect("at most n");
             let (old, new) = (root(&all[..m]), root(&all));
             let path = consistency_proof(&all, m).expect("in range");
             let check = |path: &[Hash]| verify_consistency(&old, m as u64, &new, n as u64, path);

@@ -27,6 +27,8 @@ pub mod limits {
     pub const MEMBERS: usize = 1024;
     /// Proposals in flight.
     pub const WINDOW: u64 = 64;
+    /// The same, for sizes in memory.
+    pub const WINDOW_PROPOSALS: usize = 64;
 }
 
 /// What the founders of a chain choose. Every validator must use the same values, so they are part

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// The most headers a [`Finality`] may hold between a block and its certificate: an ancestor is
 /// certified by a descendant within the largest window.
-pub const MAX_DESCENDANTS: usize = 2 * crate::parameters::limits::WINDOW as usize;
+pub const MAX_DESCENDANTS: usize = 2 * crate::parameters::limits::WINDOW_PROPOSALS;
 
 /// Proof that a block and its result are final: the block's own certificate, or that of a
 /// descendant with the headers between.

@@ -122,7 +122,7 @@ mod tests {
             let Quorum { f, q, .. } = Quorum::of(n);
             assert!(3 * f < n, "n={n}: f below a third");
             assert!(3 * (f + 1) >= n, "n={n}: f is the most there can be");
-            assert!(2 * q >= n + f + 1, "n={n}: two quorums share f+1");
+            assert!(2 * q - n > f, "n={n}: two quorums share f+1");
             assert!(2 * (q - 1) < n + f + 1, "n={n}: q is the least such number");
             assert!(q <= n - f, "n={n}: the honest alone form a quorum");
         }

@@ -188,7 +188,7 @@ impl<S: Store> Core<S> {
     /// Serves the header and ids of an uncommitted block, or of a committed one.
     pub(super) fn serve_proposal(&mut self, peer: ValidatorIndex, block: BlockHash) {
         if let Some(Known { header, ids: Some(ids), .. }) = self.proposals.known.get(&block) {
-            let frame = PeerFrame::Proposal { header: header.clone(), ids: ids.to_vec() };
+            let frame = PeerFrame::Proposal { header: Box::new(header.clone()), ids: ids.to_vec() };
             self.send_now(&[peer], &frame);
         }
     }

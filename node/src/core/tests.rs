@@ -227,8 +227,7 @@ impl Cluster {
             }
             let stuck = next == self.now && self.network.front().is_none_or(|frame| frame.0 > self.now);
             self.now = next;
-            if let Some((at, from, to, lane, frame)) = self.network.pop_front_if(|frame| frame.0 <= next) {
-                let _ = at;
+            if let Some((_, from, to, lane, frame)) = self.network.pop_front_if(|frame| frame.0 <= next) {
                 self.frames += 1;
                 if (self.drop)(from.as_usize(), to.as_usize(), lane) {
                     continue;
@@ -271,16 +270,6 @@ impl Cluster {
             let receipt = records::receipt(&self.disks[i], id).unwrap().expect("acknowledged is kept");
             receipt.verify(&self.genesis.chain, &self.genesis.validators).unwrap();
         }
-    }
-}
-
-trait PopFrontIf<T> {
-    fn pop_front_if(&mut self, test: impl Fn(&T) -> bool) -> Option<T>;
-}
-
-impl<T> PopFrontIf<T> for VecDeque<T> {
-    fn pop_front_if(&mut self, test: impl Fn(&T) -> bool) -> Option<T> {
-        if self.front().is_some_and(test) { self.pop_front() } else { None }
     }
 }
 

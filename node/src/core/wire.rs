@@ -48,7 +48,7 @@ pub enum PeerFrame {
     /// The answer.
     Proposal {
         /// The header.
-        header: Header,
+        header: Box<Header>,
         /// The ids.
         ids: Vec<TransactionId>,
     },
@@ -190,7 +190,7 @@ fn admit(
         PeerFrame::FetchProposal(block) => PeerInput::FetchProposal(block),
         PeerFrame::Proposal { header, ids } => {
             check_contents(&header, &ids)?;
-            PeerInput::Proposal { header: Box::new(header), ids }
+            PeerInput::Proposal { header, ids }
         }
         PeerFrame::FetchBlocks { from, to } => PeerInput::FetchBlocks { from, to },
         PeerFrame::Blocks(blocks) => PeerInput::Blocks(check_blocks(committee, blocks, transactions)?),
