@@ -12,8 +12,11 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(crate) struct Future {
     per_kind: usize,
-    by_signer: BTreeMap<ValidatorIndex, (View, BTreeMap<(u8, Height), VerifiedMessage>)>,
+    by_signer: BTreeMap<ValidatorIndex, (View, Held)>,
 }
+
+/// By kind and height.
+type Held = BTreeMap<(u8, Height), VerifiedMessage>;
 
 impl Future {
     /// For a window of `window` proposals: twice that, as a peer may be a window ahead.

@@ -23,6 +23,7 @@
 //! - **Upon suspicion** (`suspicion.rs`): a proposal or transaction that waits too long, a leader that
 //!   is slow again and again, an invalid proposal, the end of the term: stop voting in the view and
 //!   send ViewChange for the next, the same bytes until the view moves.
+//!   A replica that is behind, or hears fewer than a quorum, blames itself and not the leader.
 //! - **Upon f+1 validators at or above a higher view**: join the highest such view.
 //! - **Upon q ViewChanges** for its view, the leader sends NewView with them. (`replica/views.rs`)
 //! - **Upon a NewView**: everyone recomputes the same base and re-proposals (`view_change.rs`) and
@@ -54,7 +55,7 @@
 //! # What the driver owes
 //!
 //! Outputs come in order. Everything after an [`Output::Persist`] waits until that record is synced.
-//! Records are made durable in order. On restart, the records come back through [`Recovered`].
+//! Records and commits are made durable in order. On restart, the records come back through [`Recovered`].
 
 mod evidence;
 mod future;

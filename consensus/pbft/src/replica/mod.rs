@@ -95,6 +95,9 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(50);
 /// The longest pause between beacons.
 const BEACON_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a validator may be silent before it counts as out of reach: a few lost beacons.
+const SILENCE: Duration = Duration::from_secs(4);
+
 /// One validator's part in the ordering protocol. See the [crate](crate) for the rules.
 #[derive(Debug)]
 pub struct Replica {
@@ -146,6 +149,8 @@ pub struct Replica {
     /// The highest block known to be final, to be fetched if it is not committed here.
     wanted: Height,
     answered: BTreeMap<ValidatorIndex, Duration>,
+    /// When something signed by each validator last came.
+    heard: BTreeMap<ValidatorIndex, Duration>,
     accused: BTreeMap<ValidatorIndex, u32>,
     halted: Option<String>,
 
@@ -160,6 +165,7 @@ impl Replica {
         if self.halted.is_some() || message.signer() == self.config.me {
             return;
         }
+        self.heard.insert(message.signer(), now);
         match message.message() {
             Message::PrePrepare(m) => self.on_ordering(m.statement.header.height, message.clone()),
             Message::Prepare(m) => self.on_ordering(m.statement.height, message.clone()),

@@ -70,6 +70,7 @@ impl Replica {
             waited: false,
             wanted: Height::GENESIS,
             answered: BTreeMap::new(),
+            heard: BTreeMap::new(),
             accused: BTreeMap::new(),
             halted: None,
             outputs: VecDeque::new(),

@@ -1,6 +1,6 @@
 //! Leaving a view, joining one, opening one.
 
-use super::Replica;
+use super::{Replica, SILENCE};
 use crate::message::{Message, NewView, Signed, VerifiedMessage, ViewChange};
 use crate::output::{Output, Record, To};
 use crate::view_change::{Plan, plan};
@@ -159,9 +159,22 @@ impl Replica {
         if let Message::NewView(signed) = message.message() {
             for change in &signed.statement.view_changes {
                 self.note_reached(change.signer, view);
+                self.compare_view_change(change);
             }
         }
         self.enter(message);
+    }
+
+    /// Looks whether a signer told the leader another story than this replica.
+    fn compare_view_change(&mut self, change: &Signed<ViewChange>) {
+        let Some(held) = self.view_changes.get(&change.signer).cloned() else { return };
+        if let Message::ViewChange(other) = held.message()
+            && other.statement.view == change.statement.view
+            && other.statement != change.statement
+        {
+            let change = VerifiedMessage::own(Message::ViewChange(Box::new(change.clone())), Vec::new());
+            self.accuse(&held, &change);
+        }
     }
 
     /// Enters the view of a valid NewView.
@@ -234,6 +247,13 @@ impl Replica {
         ahead >= self.one_honest()
     }
 
+    /// Whether fewer than a quorum were heard of late: then no view could be opened either.
+    fn is_cut_off(&self) -> bool {
+        let silent = |at: &Duration| self.now.saturating_sub(*at) > SILENCE;
+        let heard = self.heard.values().filter(|at| !silent(at)).count();
+        heard + 1 < self.quorum()
+    }
+
     /// When the wait for progress will have been too long: since the oldest proposal in flight, or,
     /// with none in flight, since there has been a transaction to propose.
     pub(super) fn stall_deadline(&self) -> Option<Duration> {
@@ -273,8 +293,9 @@ impl Replica {
         let due = |deadline: Option<Duration>| deadline.is_some_and(|deadline| deadline <= self.now);
         let (stalled, censored, late) =
             (due(self.stall_deadline()), due(self.censorship_deadline()), due(self.view_deadline()));
-        if self.is_behind() && (stalled || censored) {
-            // Catching up comes first; the leader gets its time again afterwards.
+        if (stalled || censored) && (self.is_behind() || self.is_cut_off()) {
+            // Catching up, and reaching the others, come first; the leader gets its time again
+            // afterwards. Whoever left its view alone could not vote again before the others leave it.
             self.last_progress = self.now;
             self.suspicion.begin(self.now);
         } else if stalled {

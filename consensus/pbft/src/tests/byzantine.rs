@@ -350,3 +350,24 @@ fn an_invalid_proposal_costs_its_leader_the_view_at_once() {
     assert!(cluster.all_active());
     assert_eq!(prepares_of(&cluster, 1), []);
 }
+
+#[test]
+fn a_view_change_told_in_two_versions_is_evidence() {
+    let mut cluster = with_byzantine(&[3]);
+    let committee = cluster.committee.clone();
+    cluster.crash(0);
+    cluster.submit(1);
+    let block = first_block(&committee, 0, "a");
+    let story = prepared(&committee, 0, &block, &[0, 1, 2]);
+    let one = Message::ViewChange(Box::new(view_change(&committee, 3, 1, None, vec![])));
+    let other = Message::ViewChange(Box::new(view_change(&committee, 3, 1, None, vec![story])));
+    cluster.deliver(1, &one);
+    cluster.deliver(2, &other);
+    // Validator 3 says just enough to be heard.
+    for view in [0, 1] {
+        from_to(&mut cluster, &[1, 2], &status(&committee, 3, view, 0));
+        cluster.run(ms(1500));
+    }
+    let evidence: Vec<&str> = cluster.observer.evidence.iter().map(|e| e.1.as_str()).collect();
+    assert!(evidence.contains(&"two ViewChanges for view 1"), "{evidence:?}\n{}", cluster.describe());
+}

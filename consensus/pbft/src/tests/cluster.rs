@@ -83,7 +83,7 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(2_000);
 enum Event {
     Deliver { to: usize, message: VerifiedMessage },
     Synced { node: usize, life: u64 },
-    Execute { node: usize, life: u64, task: Task },
+    Execute { node: usize, life: u64, task: Box<Task> },
     Fetch { node: usize, life: u64 },
 }
 
@@ -314,7 +314,7 @@ impl Cluster {
                     self.nodes[i].proposed.extend(ids.iter().copied());
                 }
                 let time = self.now + self.options.execution;
-                let task = Task { asked: self.now, header, ids, reproposal };
+                let task = Box::new(Task { asked: self.now, header, ids, reproposal });
                 self.at(time, Event::Execute { node, life, task });
             }
             Output::Commit { blocks, certificate } => {
@@ -458,7 +458,7 @@ impl Cluster {
         self.settle_node(i);
     }
 
-    fn on_execute(&mut self, i: usize, task: Task) {
+    fn on_execute(&mut self, i: usize, task: Box<Task>) {
         let block = task.header.hash();
         if task.header.height <= self.height(i) {
             return;

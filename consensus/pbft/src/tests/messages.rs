@@ -20,7 +20,7 @@ fn check(committee: &Committee, message: &Message) -> Result<VerifiedMessage, Me
 }
 
 fn refusal(committee: &Committee, message: &Message) -> MessageError {
-    check(committee, message).err().expect("refused")
+    check(committee, message).expect_err("refused")
 }
 
 fn four() -> Arc<Committee> {

@@ -151,6 +151,7 @@ fn row_20_replicas_that_drifted_apart_converge() {
     // Everyone suspects the silent leader; only validator 0 hears them all, and goes on to view 2.
     cluster.network = Box::new(|f, _| match f.message {
         Message::ViewChange(_) if f.to == 0 => vec![ms(2)],
+        Message::Status(m) if m.statement.view == View(0) => vec![ms(2)],
         _ => vec![],
     });
     cluster.submit(1);
