@@ -315,7 +315,7 @@ impl<S: Store> Core<S> {
         let blocks: Vec<BlockHash> = self.proposals.known.keys().copied().collect();
         for block in blocks {
             let dropped = self.mempool.unmark(&block, self.now.monotonic);
-            self.gossip.removed(&dropped);
+            self.gossip.deferred(&dropped, self.now.monotonic);
         }
         self.proposals.known.retain(|_, known| known.stored);
     }
@@ -347,7 +347,7 @@ impl<S: Store> Core<S> {
                 writes.push(Write::delete(Column::Bodies, records::block_key(known.header.height, &hash)));
             }
             let dropped = self.mempool.unmark(&hash, self.now.monotonic);
-            self.gossip.removed(&dropped);
+            self.gossip.deferred(&dropped, self.now.monotonic);
         }
         writes.push(Write::delete(Column::Votes, records::vote_key(records::PREPARE, height)));
         writes.push(Write::delete(Column::Votes, records::vote_key(records::COMMIT, height)));
