@@ -89,8 +89,7 @@ class Decoder:
         if kind[0] == "struct":
             return {name: self.value(each, f"{label}: {name}" if label else name) for name, each in kind[1]}
         if kind[0] == "enum":
-            names = ", ".join(f"{number} {name}" for number, (name, _) in enumerate(kind[1]))
-            number = self.number(4, f"{label}: {names}" if len(names) < 60 else label)
+            number = self.number(4, f"{label}: number")
             require(number < len(kind[1]), "no such variant")
             return (kind[1][number][0], self.value(kind[1][number][1], label))
         raise AssertionError(kind)
