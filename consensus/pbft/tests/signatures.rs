@@ -53,9 +53,7 @@ fn messages(signature: Signature) -> [Message; 3] {
 }
 
 fn verdicts(key: PublicKey, signature: Signature) -> Vec<Result<(), MessageError>> {
-    let verdict = |message| {
-        VerifiedMessage::decode(codec::encode_bytes(&message), &committee(key)).map(|verified| drop(verified))
-    };
+    let verdict = |message| VerifiedMessage::decode(codec::encode_bytes(&message), &committee(key)).map(drop);
     messages(signature).into_iter().map(verdict).collect()
 }
 
