@@ -45,7 +45,7 @@ pub(crate) use pool::{PoolSender, Work};
 pub use writer::{Disk, StorageFailure};
 
 use crate::clients::{self, Desk, Router, Tickets};
-use crate::config::{Config, HttpAddress};
+use crate::config::{Config, HttpAddress, Storage as StorageConfig};
 use crate::core::api::Input;
 use crate::core::mempool::Limits;
 use crate::core::{Core, CoreConfig, wire};
@@ -58,6 +58,7 @@ use pool::Pool;
 use quorate_client::protocol::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use quorate_genesis::{Founding, MemberKeys};
 use quorate_transport::{Directory, Event, LaneReceiver, Node};
+use quorate_types::hash::ChainId;
 use quorate_types::ids::ValidatorIndex;
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -76,6 +77,10 @@ const REPORTS: usize = 64;
 
 /// How long streams get to hear that the node is closing.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long a data directory in use is waited for, and how often it is tried.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(100);
 
 /// The name of the file that says where the HTTP port is, for `quorate-node status`.
 pub const HTTP_FILE: &str = "http-address";
@@ -252,12 +257,8 @@ impl Running {
         );
 
         let (data, guard) = (directory.join(&config.data), directory.join(storage::GUARD_FILE));
-        let Storage { store, guard, standing, held } = {
-            let (chain, config) = (founding.chain(), config.storage.clone());
-            let opened =
-                tokio::task::spawn_blocking(move || Storage::open(&data, &guard, &chain, &config)).await;
-            opened.map_err(|error| RunError::System(error.to_string()))??
-        };
+        let Storage { store, guard, standing, held } =
+            open_storage(data, guard, founding.chain(), config.storage.clone()).await?;
         log_standing(&standing);
         let disk = Arc::<Disk>::default();
         Writer::prepare(&store, &disk).map_err(crate::core::OpenError::Store)?;
@@ -341,6 +342,10 @@ impl Running {
             guard,
             votes_at_start: held.votes,
             min_free_bytes: config.storage.min_free_bytes.0,
+            free_bytes: {
+                let data = store.path().to_owned();
+                Box::new(move || storage::free_bytes(&data))
+            },
             node: Arc::clone(&node),
             reports: reports_in,
             mailbox: Arc::clone(&mailbox),
@@ -400,16 +405,16 @@ impl Parts {
         self.closing.send_replace(Some(format!("the node is stopping ({why}); ask another validator")));
         self.feeders.shutdown().await;
         self.mailbox.stop();
-        let (driver, queue, writer, store) = (self.driver, self.queue, self.writer, self.store);
+        let Parts { driver, queue, writer, store, pool, .. } = self;
         let ended = tokio::task::spawn_blocking(move || {
             let driver = driver.join();
             queue.close();
             let writer = writer.join();
             let closed = store.close();
+            pool.stop();
             (driver, writer, closed)
         });
         let (driver, writer, closed) = ended.await.map_err(|error| RunError::System(error.to_string()))?;
-        self.pool.stop();
         self.stop_http.send_replace(true);
         if let Some(file) = self.http_file {
             // A stale one would only make `status` look in the wrong place, and say so.
@@ -441,6 +446,28 @@ fn spawn<T: Send + 'static>(
 ) -> Result<JoinHandle<T>, RunError> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map_err(|error| RunError::System(format!("no thread for {name}: {error}")))
+}
+
+/// Opens the data directory. A process that was killed holds its lock until the system has cleaned up
+/// after it, so one in use is given a few seconds.
+async fn open_storage(
+    data: PathBuf,
+    guard: PathBuf,
+    chain: ChainId,
+    config: StorageConfig,
+) -> Result<Storage, RunError> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let (data, guard, config) = (data.clone(), guard.clone(), config.clone());
+        let opened = tokio::task::spawn_blocking(move || Storage::open(&data, &guard, &chain, &config)).await;
+        match opened.map_err(|error| RunError::System(error.to_string()))? {
+            Err(storage::OpenError::InUse { .. }) if Instant::now() < until => {
+                tracing::debug!("the data directory is in use; trying again");
+                tokio::time::sleep(LOCK_RETRY).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 fn log_standing(standing: &Standing) {

@@ -1,1 +1,195 @@
+//! The storage thread by itself: what it says, when, and what it does when it cannot write.
 
+use super::mailbox::{Mailbox, Next};
+use super::writer::{Disk, WriteQueue, Writer};
+use crate::config;
+use crate::core::api::{Guard, Input, Ready, Report};
+use crate::metrics::Metrics;
+use crate::storage::{RocksStore, Standing, Storage};
+use quorate_ledger::{Column, Store, Write};
+use quorate_transport::{Config, Directory, Node};
+use quorate_types::hash::{ChainId, Hash, TransactionId};
+use quorate_types::ids::{Height, ValidatorIndex, View};
+use quorate_types::keys::SecretKey;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+const CHAIN: ChainId = ChainId(Hash([7; 32]));
+const RESERVE: u64 = 1000;
+
+struct Bench {
+    mailbox: Arc<Mailbox>,
+    queue: Arc<WriteQueue>,
+    disk: Arc<Disk>,
+    free: Arc<AtomicU64>,
+    store: RocksStore,
+    reports: mpsc::Receiver<Vec<Report>>,
+    thread: JoinHandle<Result<(), super::StorageFailure>>,
+    _inbox: quorate_transport::Inbox,
+}
+
+/// A storage thread on a database in `dir`, with so much free space. To be called within a runtime.
+fn bench(dir: &Path, free: u64) -> Bench {
+    let storage =
+        Storage::open(&dir.join("data"), &dir.join("guard"), &CHAIN, &config::Storage::default()).unwrap();
+    let key = SecretKey::from_seed(&[1; 32]);
+    let directory = Directory { validators: vec![key.public()], ..Directory::default() };
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let started =
+        Node::start(Config::new(listen), &key, ValidatorIndex(0), CHAIN, Arc::new(directory), Vec::new());
+    let (node, inbox) = started.unwrap();
+    let free = Arc::new(AtomicU64::new(free));
+    let (mailbox, queue, disk) =
+        (Arc::new(Mailbox::new()), Arc::<WriteQueue>::default(), Arc::<Disk>::default());
+    let (reports_in, reports) = mpsc::channel(8);
+    let writer = Writer {
+        queue: Arc::clone(&queue),
+        store: storage.store.clone(),
+        guard: storage.guard,
+        votes_at_start: storage.held.votes,
+        min_free_bytes: RESERVE,
+        free_bytes: {
+            let free = Arc::clone(&free);
+            Box::new(move || Ok(free.load(Ordering::SeqCst)))
+        },
+        node: Arc::new(node),
+        reports: reports_in,
+        mailbox: Arc::clone(&mailbox),
+        disk: Arc::clone(&disk),
+        metrics: Arc::new(Metrics::new(String::new(), String::new())),
+    };
+    let thread = std::thread::spawn(move || writer.run());
+    Bench { mailbox, queue, disk, free, store: storage.store, reports, thread, _inbox: inbox }
+}
+
+fn guard(votes: u64) -> Guard {
+    Guard { view: View(0), height: Height(votes), committed: Height(0), votes }
+}
+
+fn ready(number: u64) -> Ready {
+    let guard = guard(number);
+    Ready {
+        number,
+        persist: vec![Write::put(Column::Votes, b"guard".to_vec(), quorate_types::codec::encode(&guard))],
+        sync: true,
+        reports: vec![Report::Expired(vec![TransactionId(Hash::of(&[&number.to_le_bytes()]))])],
+        guard: Some(guard),
+        ..Ready::default()
+    }
+}
+
+impl Bench {
+    fn wait_persisted(&self, number: u64) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.mailbox.next(deadline, false) {
+                Next::Input(Input::Persisted(told)) if told == number => return,
+                Next::Input(Input::Persisted(told)) => assert!(told < number),
+                other => panic!("{number} was not written: {other:?}"),
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(), super::StorageFailure> {
+        self.queue.close();
+        self.thread.join().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn written_then_said_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path(), u64::MAX);
+    for number in 1..=200 {
+        bench.queue.push(ready(number));
+    }
+    let mut expected = 1u64;
+    while expected <= 200 {
+        let group =
+            tokio::time::timeout(Duration::from_secs(30), bench.reports.recv()).await.unwrap().unwrap();
+        for report in group {
+            // Whatever is reported can be read.
+            let bytes = bench.store.get(Column::Votes, b"guard").unwrap().unwrap();
+            let held: Guard = quorate_types::codec::decode(&bytes, 32).unwrap();
+            assert!(held.votes >= expected);
+            let id = TransactionId(Hash::of(&[&expected.to_le_bytes()]));
+            assert!(matches!(report, Report::Expired(ids) if ids == [id]));
+            expected += 1;
+        }
+    }
+    bench.wait_persisted(200);
+    bench.finish().unwrap();
+    let config = config::Storage::default();
+    let storage = Storage::open(&dir.path().join("data"), &dir.path().join("guard"), &CHAIN, &config);
+    let storage = storage.unwrap();
+    assert_eq!((storage.standing, storage.guard.last()), (Standing::Settled, guard(200)));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for_and_nothing_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path(), u64::MAX);
+    bench.queue.push(ready(1));
+    bench.wait_persisted(1);
+    bench.reports.recv().await.unwrap();
+
+    bench.free.store(RESERVE - 1, Ordering::SeqCst);
+    bench.queue.push(ready(2));
+    while bench.disk.trouble().is_none() {
+        std::thread::yield_now();
+    }
+    assert!(bench.disk.trouble().unwrap().contains("the disk is full"));
+    let held = bench.store.get(Column::Votes, b"guard").unwrap().unwrap();
+    assert_eq!(quorate_types::codec::decode::<Guard>(&held, 32).unwrap(), guard(1));
+    assert!(bench.reports.try_recv().is_err());
+
+    bench.free.store(u64::MAX, Ordering::SeqCst);
+    bench.wait_persisted(2);
+    bench.reports.recv().await.unwrap();
+    assert_eq!(bench.disk.trouble(), None);
+    bench.finish().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_does_not_keep_the_node_from_stopping() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path(), 0);
+    bench.queue.push(ready(1));
+    while bench.disk.trouble().is_none() {
+        std::thread::yield_now();
+    }
+    bench.queue.close();
+    assert!(bench.reports.recv().await.is_none());
+    bench.finish().unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_ends_the_thread_and_nothing_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path(), u64::MAX);
+    bench.store.close().unwrap();
+    bench.queue.push(ready(1));
+    assert!(bench.reports.recv().await.is_none());
+    let error = bench.finish().unwrap_err();
+    assert!(matches!(error, super::StorageFailure::Write(_)), "{error}");
+}
+
+#[test]
+fn the_core_is_held_back_before_memory_runs_out() {
+    let queue = WriteQueue::default();
+    assert!(!queue.is_behind());
+    for number in 1..=1000 {
+        queue.push(ready(number));
+    }
+    assert!(queue.is_behind());
+    let queue = WriteQueue::default();
+    let large = Write::put(Column::Bodies, [1], vec![0; 32 << 20]);
+    for number in 1..=4 {
+        queue.push(Ready { number, persist: vec![large.clone()], ..Ready::default() });
+    }
+    assert!(queue.is_behind());
+}

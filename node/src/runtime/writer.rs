@@ -16,7 +16,7 @@
 use super::mailbox::Mailbox;
 use crate::core::api::{Guard, Outgoing, Ready, Report};
 use crate::metrics::Metrics;
-use crate::storage::{GuardFile, RocksStore, WriteError, free_bytes};
+use crate::storage::{GuardFile, RocksStore, WriteError};
 use bytes::Bytes;
 use quorate_ledger::{Column, Store, StoreError, Write};
 use quorate_transport::{Node, SendVerdict};
@@ -72,7 +72,7 @@ struct Waiting {
     readies: VecDeque<Ready>,
     bytes: usize,
     closing: bool,
-    /// The thread is gone: what is pushed now would wait for ever.
+    /// The thread is gone, and the node about to stop: what is pushed now is dropped.
     ended: bool,
 }
 
@@ -96,6 +96,9 @@ impl WriteQueue {
     /// Queues a Ready. Whoever does asks [`WriteQueue::is_behind`] before making more.
     pub fn push(&self, ready: Ready) {
         let mut waiting = self.waiting();
+        if waiting.ended {
+            return;
+        }
         waiting.bytes += bytes_of(&ready);
         waiting.readies.push_back(ready);
         drop(waiting);
@@ -199,6 +202,8 @@ pub(super) struct Writer {
     pub(super) votes_at_start: u64,
     /// Free space below which nothing is written.
     pub(super) min_free_bytes: u64,
+    /// How much that is at the moment.
+    pub(super) free_bytes: Box<dyn Fn() -> std::io::Result<u64> + Send>,
     /// Where messages go.
     pub(super) node: Arc<Node>,
     /// Where reports go.
@@ -309,7 +314,7 @@ impl Writer {
     fn wait_for_room(&self, bytes: usize) -> bool {
         let wanted = self.min_free_bytes.saturating_add(bytes as u64);
         loop {
-            match free_bytes(self.store.path()) {
+            match (self.free_bytes)() {
                 Ok(free) if free < wanted => self.full(format!(
                     "{} MiB are free for {}, and the node keeps {} MiB in reserve",
                     free >> 20,
@@ -325,7 +330,7 @@ impl Writer {
             if !self.queue.pause(LOOK_AGAIN) {
                 return false;
             }
-            if free_bytes(self.store.path()).is_ok_and(|free| free >= wanted) {
+            if (self.free_bytes)().is_ok_and(|free| free >= wanted) {
                 tracing::info!("there is space on the disk again; the node goes on");
                 self.disk.set(None);
             }
@@ -352,7 +357,7 @@ impl Writer {
         if !self.queue.pause(LOOK_AGAIN) {
             return Ok(false);
         }
-        let room = free_bytes(self.store.path()).is_ok_and(|free| free >= self.min_free_bytes);
+        let room = (self.free_bytes)().is_ok_and(|free| free >= self.min_free_bytes);
         let refused = *since.get_or_insert_with(Instant::now);
         if !room {
             *since = None;

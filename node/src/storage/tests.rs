@@ -329,6 +329,55 @@ fn permissions_are_named() {
     fs::set_permissions(place.data(), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
+/// A small file system of its own, unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    fn mount(at: &Path, bytes: usize) -> Option<SmallDisk> {
+        use nix::mount::{MsFlags, mount};
+        fs::create_dir_all(at).unwrap();
+        let size = format!("size={bytes}");
+        mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).ok()?;
+        Some(SmallDisk(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+/// What the reserve is there to avoid: RocksDB itself meets the end of the disk.
+#[test]
+fn a_disk_that_was_full_loses_nothing_and_goes_on() {
+    let place = Place::new();
+    let Some(_disk) = SmallDisk::mount(&place.data(), 24 << 20) else {
+        eprintln!("not tested: this user may not mount a tmpfs");
+        return;
+    };
+    let storage = place.open().unwrap();
+    let filler = place.data().join("filler");
+    fs::write(&filler, vec![0; 4 << 20]).unwrap();
+    assert!(free_bytes(&place.data()).unwrap() < 20 << 20);
+    let mut written = 0;
+    let error = loop {
+        match storage.store.apply(&[put(written, 100_000)], true) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, WriteError::NoSpace(_)), "{error}");
+    assert!(written > 10);
+    assert_eq!(count(&storage), written as usize, "reads go on");
+    assert!(matches!(storage.store.apply(&[put(written, 100_000)], true), Err(WriteError::NoSpace(_))));
+    fs::remove_file(&filler).unwrap();
+    storage.store.reopen().unwrap();
+    storage.store.apply(&[put(written, 1000)], true).unwrap();
+    assert_eq!(count(&storage), written as usize + 1);
+}
+
 #[test]
 fn texts_of_rocksdb_are_told_apart() {
     let place = Place::new();
