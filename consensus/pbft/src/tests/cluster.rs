@@ -262,7 +262,12 @@ impl Cluster {
         // What is sent is bytes; the receiver's checks run once for all receivers of the same bytes.
         let checked = VerifiedMessage::decode(message.bytes().clone(), &self.committee)
             .expect("an honest message passes the checks");
-        let committed = self.height(from);
+        let (committed, kind) = (self.height(from), super::observer::kind(message.message()));
+        let own = message.signer() == self.nodes[from].config.me;
+        assert!(
+            !own || self.nodes[from].stands_by(message.message()),
+            "{from}: a {kind} said before it is durable"
+        );
         let me = self.nodes[from].config.me;
         let receives = |node: &Node| match to {
             To::All => node.config.me != me,

@@ -2,11 +2,13 @@
 //! ledger that hashes instead of executing, a pool of transaction ids.
 
 use crate::{
-    Committed, Committee, Config, Learning, Output, Record, Recovered, Rejection, Replica, VerifiedMessage,
+    Committed, Committee, Config, Learning, Message, Output, Record, Recovered, Rejection, Replica,
+    VerifiedMessage,
 };
 use bytes::Bytes;
 use quorate_types::block::{self, Header};
 use quorate_types::certificate::{Certificate, Commit, PreparedCertificate};
+use quorate_types::codec;
 use quorate_types::hash::{BlockHash, Hash, ResultHash, TransactionId};
 use quorate_types::ids::{Height, Timestamp, View};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -207,6 +209,29 @@ impl Node {
             Record::ViewChange { message, .. } | Record::NewView { message, .. } => {
                 self.disk.view = Some(message);
             }
+        }
+    }
+
+    /// Whether what a message promises is on disk: durable, then said.
+    pub(super) fn stands_by(&self, message: &Message) -> bool {
+        let committed = self.committed().height;
+        let prepared = |view: View, height: Height, block: BlockHash| {
+            let record = self.disk.prepares.get(&height);
+            height <= committed || record.is_some_and(|(v, header, _)| *v == view && header.hash() == block)
+        };
+        match message {
+            Message::PrePrepare(m) => {
+                prepared(m.statement.view, m.statement.header.height, m.statement.header.hash())
+            }
+            Message::Prepare(m) => prepared(m.statement.view, m.statement.height, m.statement.block),
+            Message::Commit(m) => {
+                let record = self.disk.commits.get(&m.statement.height);
+                m.statement.height <= committed || record.is_some_and(|(commit, _)| *commit == m.statement)
+            }
+            Message::ViewChange(_) | Message::NewView(_) => {
+                self.disk.view.as_deref() == Some(&codec::encode(message)[..])
+            }
+            Message::Status(_) => true,
         }
     }
 
