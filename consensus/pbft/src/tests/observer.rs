@@ -80,6 +80,7 @@ impl Observer {
             *promised = view.max(*promised);
         }
         if let Message::ViewChange(change) = message.message() {
+            assert!(message.discarded().is_empty(), "validator {sender}: a false certificate");
             // Every block above the certificate on which it voted Commit is reported.
             for ((_, height), promised) in self.promised.range((sender, Height(0))..(sender + 1, Height(0))) {
                 let above = *height > change.statement.height() && *promised < view;

@@ -10,7 +10,8 @@ use std::time::Duration;
 fn schedule(seed: u64, n: usize, window: u64) -> Duration {
     let mut script = ChaCha20Rng::seed_from_u64(seed);
     let term_blocks = [1, 2, 5, 1000][script.random_range(0..4)];
-    let mut cluster = Cluster::new(Options { n, window, term_blocks, seed, ..Options::default() });
+    let execution = ms([1, 30, 150, 300][script.random_range(0..4)]);
+    let mut cluster = Cluster::new(Options { n, window, term_blocks, seed, execution, ..Options::default() });
     let (loss, duplicates) = (script.random_range(0..30), script.random_range(0..20));
     let slowest = [3, 20, 150, 600][script.random_range(0..4)];
     for _ in 0..6 {

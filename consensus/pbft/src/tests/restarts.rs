@@ -185,6 +185,34 @@ fn an_old_backup_made_in_the_middle_of_a_view_change_learns_the_way_out() {
 }
 
 #[test]
+fn a_replica_that_learns_is_told_that_its_view_has_begun() {
+    let mut cluster = Cluster::new(Options { term_blocks: 3, ..Options::default() });
+    cluster.network = Box::new(|f, _| match f.message {
+        Message::NewView(_) if f.to == 3 => vec![],
+        _ => vec![ms(2)],
+    });
+    cluster.submit(9);
+    cluster.run(ms(60));
+    assert_eq!(cluster.replica(3).phase(), Phase::Changing, "{}", cluster.describe());
+    cluster.crash(3);
+    cluster.start(3, Learning::Until { height: Height(1000), view: View(1000) });
+    cluster.network = perfect();
+    cluster.run(seconds(3));
+    let begun = |(view, active, _): &(View, bool, String)| *view == View(1) && *active;
+    assert!(cluster.nodes[3].views.iter().any(begun), "{:?}", cluster.nodes[3].views);
+}
+
+#[test]
+fn what_is_executed_after_its_view_was_left_gets_no_vote_any_more() {
+    // Slower than the view timeout: the Prepares are there when the result comes, the view is not.
+    for execution in [380, 420, 700] {
+        let mut cluster = Cluster::new(Options { execution: ms(execution), ..Options::default() });
+        cluster.submit(9);
+        cluster.run_to_quiet("views long enough for slow machines", seconds(20));
+    }
+}
+
+#[test]
 fn row_28_a_pause_of_thirty_minutes_in_the_middle_of_a_batch_does_not_matter() {
     for crash in [false, true] {
         let mut cluster = Cluster::new(Options::default());
