@@ -318,7 +318,7 @@ impl Cluster {
                 if let Some(ids) = &ids {
                     self.nodes[i].proposed.extend(ids.iter().copied());
                 }
-                let time = self.now + self.options.execution;
+                let time = self.now + self.options.execution + self.nodes[i].slower;
                 let task = Box::new(Task { asked: self.now, header, ids, reproposal });
                 self.at(time, Event::Execute { node, life, task });
             }

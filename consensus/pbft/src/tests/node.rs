@@ -63,6 +63,8 @@ pub(super) struct Node {
     pub(super) catch_up: Height,
     /// Mixed into every result: a machine that computes something else.
     pub(super) salt: u8,
+    /// How much longer than the others it takes to execute a block.
+    pub(super) slower: Duration,
     /// How its clock differs from the cluster's.
     pub(super) clock_ahead: Duration,
     /// Records written over all lives.
@@ -131,6 +133,7 @@ impl Node {
             fetching: false,
             catch_up: Height::GENESIS,
             salt: 0,
+            slower: Duration::ZERO,
             clock_ahead: Duration::ZERO,
             records: 0,
             views: Vec::new(),

@@ -203,16 +203,6 @@ fn a_replica_that_learns_is_told_that_its_view_has_begun() {
 }
 
 #[test]
-fn what_is_executed_after_its_view_was_left_gets_no_vote_any_more() {
-    // Slower than the view timeout: the Prepares are there when the result comes, the view is not.
-    for execution in [380, 420, 700] {
-        let mut cluster = Cluster::new(Options { execution: ms(execution), ..Options::default() });
-        cluster.submit(9);
-        cluster.run_to_quiet("views long enough for slow machines", seconds(20));
-    }
-}
-
-#[test]
 fn row_28_a_pause_of_thirty_minutes_in_the_middle_of_a_batch_does_not_matter() {
     for crash in [false, true] {
         let mut cluster = Cluster::new(Options::default());

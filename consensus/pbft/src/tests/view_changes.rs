@@ -240,3 +240,31 @@ fn row_24_a_censored_transaction_commits_within_the_request_timeout_and_one_view
     }
     assert!(cluster.height(3) > Height(40), "the leader worked for everyone else");
 }
+
+#[test]
+fn what_is_executed_after_its_view_was_left_gets_no_vote_any_more() {
+    // Validator 3 has the Prepares of view 0 and not the result when it leaves; the result comes while
+    // it waits for the NewView.
+    let mut cluster = Cluster::new(Options::default());
+    cluster.nodes[3].slower = ms(550);
+    cluster.network = Box::new(|f, _| match f.message {
+        Message::Commit(_) if f.now < ms(1700) => vec![],
+        Message::NewView(_) => vec![ms(400)],
+        _ => vec![ms(2)],
+    });
+    cluster.submit(1);
+    cluster.run(ms(650));
+    assert_eq!((cluster.replica(3).view(), cluster.nodes[3].executed.len()), (View(1), 1));
+    assert!(cluster.nodes[3].disk.commits.is_empty());
+    cluster.nodes[3].slower = ms(0);
+    cluster.run_to_quiet("the block", seconds(5));
+}
+
+#[test]
+fn machines_slower_than_the_view_timeout_still_commit() {
+    for execution in [380, 420, 700] {
+        let mut cluster = Cluster::new(Options { execution: ms(execution), ..Options::default() });
+        cluster.submit(9);
+        cluster.run_to_quiet("timeouts grow", seconds(20));
+    }
+}
