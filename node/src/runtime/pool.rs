@@ -30,6 +30,9 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+/// Work that is verified together, each piece with its claim on room.
+type Batch = Vec<(Work, Claim)>;
+
 /// Signatures in one batch: above that a batch is hardly cheaper for each, and only later done.
 const BATCH_SIGNATURES: usize = 1024;
 
@@ -171,7 +174,7 @@ impl Shared {
     }
 
     /// The next batch, its class and its number; `None` when the pool stops.
-    fn take(&self, only_votes: bool) -> Option<(Class, u64, Vec<(Work, Claim)>)> {
+    fn take(&self, only_votes: bool) -> Option<(Class, u64, Batch)> {
         let classes = if only_votes { &Class::ALL[..1] } else { &Class::ALL[..] };
         let mut lines = self.lines();
         loop {

@@ -388,12 +388,10 @@ impl Consortium {
 
     async fn has_stopped(&mut self, index: usize) -> Result<()> {
         let what = format!("{} to stop", name(index));
-        let ended = wait::until(&what, PATIENCE, async || {
-            match self.nodes[index].ended() {
-                Ok(None) => Err("it runs".to_owned()),
-                Ok(Some(status)) => Ok(Ok(status)),
-                Err(error) => Ok(Err(error)),
-            }
+        let ended = wait::until(&what, PATIENCE, async || match self.nodes[index].ended() {
+            Ok(None) => Err("it runs".to_owned()),
+            Ok(Some(status)) => Ok(Ok(status)),
+            Err(error) => Ok(Err(error)),
         });
         let status = ended.await??;
         if status.code() != Some(0) {
