@@ -176,7 +176,10 @@ pub enum ClientError {
         /// What each did.
         complaints: Complaints,
     },
-    /// The client itself cannot start: no key of a member, no socket.
+    /// What the client was given does not fit the chain: a key of no member, an unknown validator.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// The client itself cannot start: no socket.
     #[error("{0}")]
     Setup(String),
 }
@@ -200,6 +203,7 @@ impl ClientError {
                 if complaints.0.iter().any(by_the_rules) { Exit::Rejected } else { Exit::Unreachable }
             }
             ClientError::Unknown { .. } => Exit::Unknown,
+            ClientError::Misconfigured(_) => Exit::Usage,
             ClientError::Setup(_) => Exit::Failure,
         }
     }
@@ -248,6 +252,7 @@ mod tests {
             (refused(SubmitError::Full("10 waiting".to_owned())), 7),
             (ClientError::Unknown { id, complaints: complaints([down()]) }, 5),
             (ClientError::NotHandedIn { id, complaints: complaints([down()]) }, 7),
+            (ClientError::Misconfigured("no such validator".to_owned()), 2),
             (ClientError::Setup("no socket".to_owned()), 1),
         ];
         for (error, code) in cases {

@@ -161,7 +161,8 @@ pub struct NodeStatus {
     pub view: View,
     /// The leader of that view.
     pub leader: ValidatorIndex,
-    /// `active`, `changing view`, `catching up`, `halted`.
+    /// `joining` (not in touch with a quorum since it started), `learning`, `catching up`, `active`,
+    /// `changing view`, `halted`.
     pub phase: String,
     /// Why it halted or does not vote, if so.
     pub trouble: Option<String>,

@@ -117,7 +117,7 @@ impl From<ClientError> for Failure {
             ClientError::NotHandedIn { .. } => failure
                 .so("nothing was submitted")
                 .way_out("check the network and `quorate status`, then try again"),
-            ClientError::Setup(_) => failure,
+            ClientError::Misconfigured(_) | ClientError::Setup(_) => failure,
         };
         match error.transaction() {
             Some(id) => failure.of_transaction(id),

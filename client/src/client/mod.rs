@@ -81,20 +81,20 @@ impl Client {
     /// nobody yet. Must be called in a Tokio runtime.
     ///
     /// # Errors
-    /// [`ClientError::Setup`] if the key is no member's, a node is unknown, or no port can be opened.
+    /// [`ClientError::Misconfigured`] if the key is no member's or a node is unknown;
+    /// [`ClientError::Setup`] if no port can be opened.
     pub fn new(founding: Arc<Founding>, key: SecretKey, options: &Options) -> Result<Client, ClientError> {
-        let setup = |what: String| ClientError::Setup(what);
         if founding.member_by_key(&key.public()).is_none() {
-            return Err(setup(format!(
+            return Err(ClientError::Misconfigured(format!(
                 "the key {} belongs to no member of chain {}",
                 key.public(),
                 founding.name()
             )));
         }
-        let validators =
-            pool::validators(&founding, &options.nodes).map_err(|error| setup(error.to_string()))?;
+        let validators = pool::validators(&founding, &options.nodes)
+            .map_err(|error| ClientError::Misconfigured(error.to_string()))?;
         let transport = quorate_transport::Client::new(&key, founding.chain(), ClientConfig::default())
-            .map_err(|error| setup(format!("no network: {error}")))?;
+            .map_err(|error| ClientError::Setup(format!("no network: {error}")))?;
         let anchor = Anchor::of(&founding);
         let inner = Inner {
             founding,

@@ -118,10 +118,14 @@ impl<S: Store> Core<S> {
     pub fn status(&self) -> CoreStatus {
         let tip = self.ledger.tip();
         let counts = self.gossip.counts();
+        let validators = &self.committee.validators;
+        let claims: Vec<_> = validators.indexes().map(|v| self.replica.claim(v)).collect();
         let phase = match self.replica.phase() {
             _ if self.replica.halted().is_some() => "halted",
             Phase::Learning => "learning",
             _ if self.sync.is_catching_up() => "catching up",
+            // Whoever has not heard from a quorum since it started cannot know what it has missed.
+            _ if claims.iter().flatten().count() + 1 < validators.quorum().q => "joining",
             Phase::Active => "active",
             Phase::Changing => "changing view",
         };
@@ -144,12 +148,7 @@ impl<S: Store> Core<S> {
             gossip_duplicates: counts.duplicates,
             evidence: self.evidence,
             view_changes: self.view_changes,
-            peers: self
-                .committee
-                .validators
-                .indexes()
-                .map(|v| self.replica.claim(v).unwrap_or_default())
-                .collect(),
+            peers: claims.into_iter().map(Option::unwrap_or_default).collect(),
         }
     }
 

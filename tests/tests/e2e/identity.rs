@@ -75,12 +75,13 @@ fn the_wrong_key_is_named() {
         let keys = home.path().join("stranger");
         MemberKeys::create(&keys, false)?;
         let told = quorate(&consortium.genesis(), &keys, ["put", "notes", "x", "y"])?;
-        told.exits(1)?.says("belongs to no member")?;
+        told.exits(2)?.says("belongs to no member")?;
 
         // An auditor reads, and does not submit.
         let told = consortium.quorate("watch", ["asset", "create", "credits"])?;
         told.exits(3)?.says("submit")?;
-        consortium.quorate("watch", ["block", "1"])?.exits(4)?;
+        consortium.quorate("shop", ["asset", "create", "credits"])?.exits(0)?;
+        consortium.quorate("watch", ["block", "1"])?.exits(0)?.says("create_asset")?;
 
         let file = consortium.keys("shop").join(KeyKind::Member.file_name());
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;

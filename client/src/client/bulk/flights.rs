@@ -164,6 +164,11 @@ impl Flights {
         }
     }
 
+    /// Whether anything was sent to this lane and not answered.
+    pub(super) fn any_on(&self, lane: usize) -> bool {
+        self.flights.values().any(|flight| flight.lane == Some(lane) && flight.state == State::Sent)
+    }
+
     /// What was sent to this lane goes to others.
     pub(super) fn lane_down(&mut self, lane: usize) {
         let of_lane = |(id, flight): (&TransactionId, &Flight)| {

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Submissions that wait to be written. Each holds at least one flight, and flights are bounded.
 const WAITING: usize = 1024;
@@ -28,6 +28,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Lane {
     pub(super) validator: Arc<Validator>,
     pub(super) up: bool,
+    /// Since when others report commits while this one, which has transactions too, says nothing.
+    pub(super) silent_since: Option<Instant>,
     submissions: mpsc::Sender<Vec<Signed>>,
 }
 
@@ -64,7 +66,7 @@ pub(super) fn lane(
     events: mpsc::Sender<LaneEvent>,
 ) -> (Lane, impl Future<Output = ()> + Send + 'static) {
     let (submissions, waiting) = mpsc::channel(WAITING);
-    let lane = Lane { validator: Arc::clone(&validator), up: false, submissions };
+    let lane = Lane { validator: Arc::clone(&validator), up: false, silent_since: None, submissions };
     let task = Task { client, index, validator, finalities, events, waiting };
     (lane, task.run())
 }

@@ -55,6 +55,10 @@ const LOOKUPS: usize = 16;
 /// How often waiting flights are looked at. Receipts are not waited for by this.
 const TICK: Duration = Duration::from_millis(200);
 
+/// How long a lane with flights may say nothing while others report commits. A validator that died
+/// without a word is noticed by this, long before its connection times out.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// How a bulk run behaves.
 #[derive(Debug, Clone)]
 pub struct BulkOptions {
@@ -281,7 +285,7 @@ impl Run {
         match news {
             News::Up => {
                 self.ever_up = true;
-                self.handles[lane].up = true;
+                self.heard(lane);
             }
             News::Down(fault) => {
                 let validator = &self.handles[lane].validator;
@@ -303,12 +307,18 @@ impl Run {
                 }
             }
             News::Committed { height, outcomes } => {
+                self.heard(lane);
                 self.client.saw(height);
+                for other in self.handles.iter_mut().filter(|other| other.up) {
+                    other.silent_since.get_or_insert(now);
+                }
+                self.handles[lane].silent_since = None;
                 for (id, outcome) in outcomes {
                     self.commit(id, height, outcome, landed);
                 }
             }
             News::Refused { id, reason } => {
+                self.heard(lane);
                 let needed = self.client.anchor().validators().quorum().one_honest();
                 let up = self.handles.iter().filter(|lane| lane.up).count();
                 match self.flights.refused(id, lane, &reason, needed.min(up), now) {
@@ -319,6 +329,30 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// A lane has spoken, so it is up.
+    fn heard(&mut self, lane: usize) {
+        let lane = &mut self.handles[lane];
+        (lane.up, lane.silent_since) = (true, None);
+    }
+
+    /// Gives to others what was sent to lanes that have fallen silent. They count as down until they
+    /// speak again.
+    fn leave_silent_lanes(&mut self) {
+        for (index, lane) in self.handles.iter_mut().enumerate() {
+            let Some(since) = lane.silent_since else { continue };
+            if !self.flights.any_on(index) {
+                lane.silent_since = None;
+            } else if lane.up && since.elapsed() > SILENCE {
+                tracing::info!(
+                    validator = lane.validator.name,
+                    "bulk: it says nothing; going on with the others"
+                );
+                lane.up = false;
+                self.flights.lane_down(index);
+            }
+        }
     }
 
     fn commit(
@@ -354,6 +388,7 @@ impl Run {
     }
 
     fn on_tick(&mut self) {
+        self.leave_silent_lanes();
         let room = LOOKUPS.saturating_sub(self.lookups.len());
         for id in self.flights.overdue(Instant::now(), wall_clock(), room) {
             self.look_up(id);
