@@ -182,8 +182,13 @@ impl<S: Store> Core<S> {
         let now = self.now.monotonic;
         match frame {
             PeerInput::Consensus(message) => {
-                self.hear(from, &message);
-                self.replica.receive(now, message);
+                // A beacon carries nothing that dates it: only its signer may say it, or an old one
+                // could be played back. All else means the same whoever passes it on.
+                let beacon = matches!(message.message(), quorate_pbft::Message::Status(_));
+                if !beacon || message.signer() == from {
+                    self.hear(from, &message);
+                    self.replica.receive(now, message);
+                }
             }
             PeerInput::Transactions { hops, transactions } => self.on_transactions(from, hops, transactions),
             PeerInput::Announce(ids) => self.gossip.announced(from, &ids, now),
@@ -344,6 +349,8 @@ impl<S: Store> Core<S> {
                     self.obtain(block, header, ids, sources, reproposal);
                 }
                 Output::Commit { blocks, certificate } => self.commit(&blocks, &certificate),
+                // Whoever has the block says so in a beacon, which the replica asks for when it stalls:
+                // asking those who do not have it yet would only get them blamed.
                 Output::CatchUp { height } => tracing::trace!(%height, "others are further"),
                 Output::Evidence(evidence) => self.keep_evidence(&evidence),
                 Output::View { view, active, why } => {
