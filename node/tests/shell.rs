@@ -94,7 +94,11 @@ impl Consortium {
             let _ = stopped.await;
             "the test ends"
         };
-        Node { stop, task: tokio::spawn(runtime::run(setup, stopped)) }
+        let task = tokio::spawn(async move {
+            // Printed, for a test that waits for the node would only see that it is not there.
+            runtime::run(setup, stopped).await.inspect_err(|error| eprintln!("the node ended: {error}"))
+        });
+        Node { stop, task }
     }
 
     fn client(&self, number: usize) -> Client {
@@ -107,13 +111,16 @@ impl Consortium {
         let validator = self.founding.validator(index).unwrap();
         let address = validator.address.to_string();
         let mut turns = tokio::time::interval(Duration::from_millis(50));
-        loop {
-            turns.tick().await;
-            let connected = client.connect(&address, validator.transport_key, Duration::from_secs(1)).await;
-            if let Ok(connection) = connected {
-                return connection;
+        let connected = async {
+            loop {
+                turns.tick().await;
+                let one = Duration::from_secs(1);
+                if let Ok(connection) = client.connect(&address, validator.transport_key, one).await {
+                    return connection;
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, connected).await.expect("the node is there in time")
     }
 
     fn transaction(&self, sender: usize, nonce: u64, operations: Vec<Operation>) -> SignedTransaction {

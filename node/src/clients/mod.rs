@@ -33,11 +33,15 @@ use quorate_types::codec;
 use quorate_types::ids::Height;
 use quorate_types::keys::PublicKey;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Transactions of one member that may await their commit, over all its streams and connections.
 pub const MAX_MEMBER_IN_FLIGHT: usize = 65_536;
+
+/// How long a client may take to receive why its stream ends.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What serving a stream needs.
 pub struct Desk {
@@ -87,11 +91,13 @@ impl Failure {
     }
 }
 
-/// Serves streams until the transport ends.
+/// Serves streams until the node closes; then those that are open are told, and this ends.
 pub async fn serve(desk: Arc<Desk>, mut streams: mpsc::Receiver<ClientStream>) {
     let mut tasks = JoinSet::new();
+    let mut closing = desk.closing.clone();
     loop {
         tokio::select! {
+            _ = closing.wait_for(Option::is_some) => break,
             stream = streams.recv() => match stream {
                 Some(stream) => drop(tasks.spawn(one(Arc::clone(&desk), stream))),
                 None => break,
@@ -124,6 +130,8 @@ async fn one(desk: Arc<Desk>, stream: ClientStream) {
         Err(Failure::Unavailable(why)) => {
             if sender.send(encode(&Response::Unavailable(why))).await.is_ok() {
                 sender.finish();
+                // The node may be closing, and its connections with it.
+                let _ = tokio::time::timeout(LAST_WORD, sender.delivered()).await;
             }
         }
     }

@@ -420,13 +420,15 @@ impl Parts {
             // A stale one would only make `status` look in the wrong place, and say so.
             let _ = std::fs::remove_file(file);
         }
-        // The peers are told; streams of clients get a moment to hear why they end.
+        // Streams of clients get a moment to hear why they end; then nobody uses the transport any more,
+        // and it can tell the peers.
         let services = &mut self.services;
         let told = async { while services.join_next().await.is_some() {} };
-        if let Ok(node) = Arc::try_unwrap(self.node) {
-            let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(node.shutdown(), told) }).await;
-        } else {
-            let _ = tokio::time::timeout(FAREWELL, told).await;
+        let _ = tokio::time::timeout(FAREWELL, told).await;
+        self.services.shutdown().await;
+        match Arc::try_unwrap(self.node) {
+            Ok(node) => node.shutdown().await,
+            Err(_) => tracing::warn!("the transport is still in use; the peers will notice by themselves"),
         }
         writer.map_err(|_| RunError::Panicked("storage"))??;
         driver.map_err(|_| RunError::Panicked("core"))?;

@@ -16,7 +16,7 @@
 use super::mailbox::Mailbox;
 use crate::core::api::{Guard, Outgoing, Ready, Report};
 use crate::metrics::Metrics;
-use crate::storage::{GuardFile, RocksStore, WriteError};
+use crate::storage::{GuardFile, MAX_LOG_BYTES, RocksStore, WriteError};
 use bytes::Bytes;
 use quorate_ledger::{Column, Store, StoreError, Write};
 use quorate_transport::{Node, SendVerdict};
@@ -357,7 +357,9 @@ impl Writer {
         if !self.queue.pause(LOOK_AGAIN) {
             return Ok(false);
         }
-        let room = (self.free_bytes)().is_ok_and(|free| free >= self.min_free_bytes);
+        // Opening again replays the log into table files, which take as much room.
+        let wanted = self.min_free_bytes.max(MAX_LOG_BYTES);
+        let room = (self.free_bytes)().is_ok_and(|free| free >= wanted);
         let refused = *since.get_or_insert_with(Instant::now);
         if !room {
             *since = None;

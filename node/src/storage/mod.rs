@@ -32,6 +32,7 @@ mod tests;
 
 pub use format::FORMAT;
 pub use guard::{GuardFile, Standing};
+pub use options::MAX_LOG_BYTES;
 pub use space::free_bytes;
 
 use crate::config;

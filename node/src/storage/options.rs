@@ -10,8 +10,9 @@ use rocksdb::{
 const MIB: usize = 1 << 20;
 
 /// The log holds what is not in table files yet. This bounds it, and with it the time to replay it at
-/// start: a second or two.
-const MAX_LOG_BYTES: u64 = 256 << 20;
+/// start: a second or two. Replaying writes it to table files, so a start after a full disk needs as much
+/// room.
+pub const MAX_LOG_BYTES: u64 = 256 << 20;
 
 /// Options of the whole database.
 pub(super) fn database(config: &config::Storage, create: bool) -> Options {

@@ -353,13 +353,13 @@ impl Drop for SmallDisk {
 #[test]
 fn a_disk_that_was_full_loses_nothing_and_goes_on() {
     let place = Place::new();
-    let Some(_disk) = SmallDisk::mount(&place.data(), 24 << 20) else {
+    let Some(_disk) = SmallDisk::mount(&place.data(), 64 << 20) else {
         eprintln!("not tested: this user may not mount a tmpfs");
         return;
     };
     let storage = place.open().unwrap();
     let filler = place.data().join("filler");
-    fs::write(&filler, vec![0; 4 << 20]).unwrap();
+    fs::write(&filler, vec![0; 44 << 20]).unwrap();
     assert!(free_bytes(&place.data()).unwrap() < 20 << 20);
     let mut written = 0;
     let error = loop {
