@@ -12,6 +12,7 @@ mod crashes;
 mod files;
 mod identity;
 mod outages;
+mod readme;
 mod submitting;
 mod watching;
 
@@ -34,8 +35,9 @@ const TEST: Duration = Duration::from_secs(240);
 /// Founds a consortium, runs a test on it, and checks that whoever still runs stops cleanly. If the
 /// test fails, the directory with all logs is kept.
 fn with(plan: &Plan, test: impl AsyncFnOnce(&mut Consortium) -> Result<()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut consortium = Consortium::temporary(plan).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime starts");
+    let mut consortium = Consortium::temporary(plan).expect("the consortium is founded");
     let done = runtime.block_on(async {
         let test = async {
             test(&mut consortium).await?;

@@ -52,11 +52,8 @@ impl Progress {
             return Progress { bar: ProgressBar::hidden(), plain: Some(Instant::now()), total };
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stdout());
-        let template = if colour() {
-            "   {wide_bar:.cyan} {pos}/{len} {msg}"
-        } else {
-            "   {wide_bar} {pos}/{len} {msg}"
-        };
+        let template =
+            if colour() { "   {bar:40.cyan} {pos}/{len} {msg}" } else { "   {bar:40} {pos}/{len} {msg}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
