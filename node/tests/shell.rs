@@ -3,6 +3,8 @@
 //! What needs processes of their own (signals, `kill -9`, load) is tested in the workspace's `tests`
 //! crate; here is what a node promises its clients and its operator while it runs.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use bytes::Bytes;
 use quorate_client::protocol::{CommittedBatch, Request, Response, Submission, SubmitError};
 use quorate_genesis::{Card, CardFile, Document, Founding, MemberKeys};
@@ -207,7 +209,7 @@ async fn one_validator_serves_everything_and_comes_back() {
     // Submit, and check what comes back.
     let signed = chain.transaction(0, 1, namespace("a"));
     let (id, bytes) = (signed.transaction.id(), codec::encode_bytes(&signed));
-    let answers = submit(&connection, &[bytes.clone()]).await;
+    let answers = submit(&connection, std::slice::from_ref(&bytes)).await;
     chain.check(id, committed(&answers));
 
     // The same again has the same answer, from the database; a broken one is refused by position.

@@ -4,7 +4,8 @@
 //! many bytes their unfinished frames may hold, the transport bounds by connection and member; what a
 //! request may cost beyond that is bounded here:
 //!
-//! - transactions of one stream that await their commit: [`MAX_IN_FLIGHT`], then it is not read;
+//! - transactions of one stream that await their commit: [`MAX_IN_FLIGHT`](quorate_client::protocol::MAX_IN_FLIGHT), then it
+//!   is not read;
 //! - of one member, over all streams: [`MAX_MEMBER_IN_FLIGHT`], then they are refused;
 //! - reads of the database at once: `clients.max_reads`, then they wait.
 //!

@@ -73,7 +73,7 @@ impl Tickets {
     }
 }
 
-/// See the [module](self).
+/// Tells streams what became of their transactions. One task runs it.
 pub struct Router {
     tickets: Arc<Tickets>,
     store: RocksStore,

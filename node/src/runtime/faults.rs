@@ -31,7 +31,7 @@ struct Record {
     bans: u32,
 }
 
-/// See the [module](self). Keyed by validator, so at most as long as the validator set.
+/// Counts, logs and disconnects peers that break rules. Keyed by validator, so at most as long as the validator set.
 pub struct Faults {
     records: Mutex<BTreeMap<ValidatorIndex, Record>>,
     names: Vec<String>,

@@ -109,7 +109,7 @@ struct Waiting {
     stop: bool,
 }
 
-/// See the [module](self).
+/// Inputs for the core, by class; the core's thread waits here.
 pub struct Mailbox {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
