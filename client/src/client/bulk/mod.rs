@@ -349,6 +349,8 @@ impl Run {
                     validator = lane.validator.name,
                     "bulk: it says nothing; going on with the others"
                 );
+                // Look-ups ask it last from now on.
+                lane.validator.note(Some(&Fault::Slow(since.elapsed())));
                 lane.up = false;
                 self.flights.lane_down(index);
             }
