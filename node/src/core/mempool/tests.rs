@@ -29,7 +29,7 @@ pub(in crate::core) fn transaction(
 }
 
 fn tx(sender: u8, nonce: u64) -> VerifiedTransaction {
-    transaction(sender, nonce, 1_000_000, 10)
+    transaction(sender, nonce, 250_000, 10)
 }
 
 fn block(n: u8) -> BlockHash {
@@ -370,4 +370,14 @@ proptest! {
             prop_assert!(candidates.iter().all(|id| !pool.is_marked(id)));
         }
     }
+}
+
+#[test]
+fn a_lifetime_that_a_slow_clock_refuses_accuses_nobody() {
+    let mut pool = pool(Limits::default());
+    let Parameters { max_lifetime_ms, max_clock_drift_ms, .. } = Parameters::default();
+    put(&mut pool, &transaction(1, 0, max_lifetime_ms, 10), 5).expect("room");
+    assert_eq!(pool.oldest_waiting(Timestamp(0)), None, "a leader behind by the drift must refuse it");
+    let certain = Timestamp(max_clock_drift_ms);
+    assert_eq!(pool.oldest_waiting(certain), Some(ms(5)), "now every correct clock accepts it");
 }
