@@ -16,8 +16,8 @@ demo: build
 devnet: build
 	@$(CARGO) run --quiet --release --package quorate-tests --bin devnet
 
-# The end-to-end tests start the real programs, so those are built first.
-test: build
+# The end-to-end tests start the real programs: cargo builds those before it runs anything.
+test: deps
 	$(CARGO) test --release --workspace
 
 build: deps
