@@ -377,6 +377,22 @@ impl Consortium {
         self.nodes[index].kill()
     }
 
+    /// Holds a validator still, as a machine does that swaps or sleeps: its sockets stay open.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn pause(&self, index: usize) -> Result<()> {
+        self.nodes[index].signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a validator that was held still go on.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn resume(&self, index: usize) -> Result<()> {
+        self.nodes[index].signal(Signal::SIGCONT)
+    }
+
     /// SIGTERM; waits until the validator has ended, with exit code 0.
     ///
     /// # Errors

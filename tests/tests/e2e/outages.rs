@@ -1,9 +1,10 @@
 //! Fewer validators than a quorum.
 
-use crate::{SOON, apply, put, with};
+use crate::{SOON, apply, load, put, with};
 use anyhow::{Result, bail, ensure};
 use quorate_client::error::{ClientError, Exit};
 use quorate_tests::{Acknowledged, Plan};
+use quorate_types::ids::Height;
 use quorate_types::transaction::Operation;
 use std::time::Duration;
 
@@ -43,6 +44,41 @@ fn two_of_four_are_gone_and_come_back() {
         acknowledged.note(receipt.id(), receipt.height());
         // Expired meanwhile, so it can never commit.
         ensure!(matches!(client.receipt(transaction.id()).await, Err(ClientError::NotFound { .. })));
+        consortium.audit_each(&acknowledged).await?;
+        Ok(())
+    });
+}
+
+/// Held still in the middle of the work, alone and all together, and let go again: nobody restarts
+/// anything, and all of them go on.
+#[test]
+fn frozen_validators_go_on_when_they_thaw() {
+    with(&Plan::of(4), async |consortium| {
+        consortium.start_all().await?;
+        let mut load = load(consortium, 64).await?;
+        for _ in 0..2 {
+            load.progresses(100, SOON).await?;
+            let leader = consortium.leader().await?;
+            consortium.pause(leader)?;
+            load.progresses(500, SOON).await?;
+            consortium.resume(leader)?;
+            let others = (0..4).filter(|index| *index != leader);
+            let mut top = Height::GENESIS;
+            for index in others {
+                top = top.max(consortium.status(index).await?.height);
+            }
+            consortium.reaches(leader, top, SOON).await?;
+            consortium.ready(leader).await?;
+        }
+        load.progresses(100, SOON).await?;
+        for index in 0..4 {
+            consortium.pause(index)?;
+        }
+        for index in 0..4 {
+            consortium.resume(index)?;
+        }
+        load.progresses(300, SOON).await?;
+        let (_, acknowledged) = load.stop().await?;
         consortium.audit_each(&acknowledged).await?;
         Ok(())
     });

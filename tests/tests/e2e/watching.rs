@@ -2,6 +2,8 @@
 
 use crate::{SOON, load, with};
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use quorate_client::client::Options;
 use quorate_tests::programs::program;
 use quorate_tests::{Consortium, Plan, wait};
@@ -14,6 +16,14 @@ use std::process::{Child, Command, Stdio};
 
 /// `quorate watch`, writing to a file; killed when dropped.
 struct Watch(Child);
+
+impl Watch {
+    /// Interrupts it; the exit code it ends with.
+    fn interrupt(mut self) -> Result<Option<i32>> {
+        kill(Pid::from_raw(self.0.id().try_into()?), Signal::SIGINT)?;
+        Ok(self.0.wait()?.code())
+    }
+}
 
 impl Drop for Watch {
     fn drop(&mut self) {
@@ -82,7 +92,8 @@ fn watch_resumes_without_a_gap() {
         }
         let shown = seen(&first)?.0.len();
         sees(&first, shown + 5).await?;
-        drop(watching);
+        // Ctrl-C.
+        ensure!(watching.interrupt()? == Some(130), "an interrupted command says so by its exit code");
         let (heights, mut transactions) = seen(&first)?;
         let last = *heights.last().context("blocks")?;
 
