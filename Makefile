@@ -18,7 +18,7 @@ devnet: build
 
 # The end-to-end tests start the real programs: cargo builds those before it runs anything.
 test: deps
-	$(CARGO) test --release --workspace
+	$(CARGO) test --release --workspace --no-fail-fast
 
 build: deps
 	$(CARGO) build --release --workspace --bins
