@@ -238,6 +238,11 @@ impl Document {
         check_parameters(&parsed.parameters, &source)?;
         let cards: Vec<Card> = parsed.member.into_iter().map(Card::from).collect();
         check_members(&cards, &source)?;
+        let validators = cards.iter().filter(|card| card.is_validator()).count();
+        parsed
+            .parameters
+            .check_window(validators)
+            .map_err(|error| parameters::refuse(error, &source, &[Step::Key("parameters")]))?;
 
         let mut numbered: Vec<(usize, Card)> = cards.into_iter().enumerate().collect();
         numbered.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));

@@ -3,7 +3,7 @@
 use crate::card::LoadError;
 use crate::files;
 use crate::source::{Reason, Refusal, Source, Step};
-use quorate_types::parameters::Parameters;
+use quorate_types::parameters::{ParameterError, Parameters};
 use std::path::Path;
 
 /// A setting that is no parameter.
@@ -99,10 +99,13 @@ pub fn load(path: &Path) -> Result<Parameters, LoadError> {
 
 /// Checks ranges; `base` is the path of the parameters' table.
 pub(crate) fn check(parameters: &Parameters, source: &Source<'_>, base: &[Step<'_>]) -> Result<(), Refusal> {
-    parameters.check().map_err(|error| {
-        let path: Vec<Step<'_>> = base.iter().copied().chain([Step::Key(error.name)]).collect();
-        Refusal::new(source.locate(&path), Reason::Parameter(error))
-    })
+    parameters.check().map_err(|error| refuse(error, source, base))
+}
+
+/// The refusal of a parameter, at its line.
+pub(crate) fn refuse(error: ParameterError, source: &Source<'_>, base: &[Step<'_>]) -> Refusal {
+    let path: Vec<Step<'_>> = base.iter().copied().chain([Step::Key(error.name)]).collect();
+    Refusal::new(source.locate(&path), Reason::Parameter(error))
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub mod limits {
     pub const WINDOW: u64 = 64;
     /// The same, for sizes in memory.
     pub const WINDOW_PROPOSALS: usize = 64;
+    /// Proposals in flight times validators: the NewView of a chain, in which each of a quorum reports
+    /// a window of certificates with a quorum of signatures, must fit into one message of 8 MiB.
+    pub const WINDOW_TIMES_VALIDATORS: u64 = 1984;
 }
 
 /// What the founders of a chain choose. Every validator must use the same values, so they are part
@@ -36,7 +39,8 @@ pub mod limits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// Proposals in flight (watermark window W), 1 to 64. Default 4.
+    /// Proposals in flight (watermark window W), 1 to 64, and at most 1984 divided by the number of
+    /// validators. Default 4.
     pub window: u64,
     /// Blocks after which leadership moves on, at least 1. Default 256.
     pub term_blocks: u64,
@@ -126,5 +130,49 @@ impl Parameters {
             }
         }
         Ok(())
+    }
+
+    /// Checks the window against the number of validators.
+    ///
+    /// # Errors
+    /// If NewViews could become too large for a message.
+    pub fn check_window(&self, validators: usize) -> Result<(), ParameterError> {
+        let most = limits::WINDOW_TIMES_VALIDATORS / (validators as u64).max(1);
+        if self.window <= most {
+            return Ok(());
+        }
+        let rule = format!("at most {most} with {validators} validators");
+        Err(ParameterError { name: "window", value: self.window, rule })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_new_view_fits_into_a_message() {
+        for validators in 1..=limits::VALIDATORS {
+            let most = (1..=limits::WINDOW)
+                .filter(|window| {
+                    Parameters { window: *window, ..Parameters::default() }.check_window(validators).is_ok()
+                })
+                .max()
+                .expect("every set can have a window");
+            // A header takes some 280 bytes and a signature 66; a ViewChange also has a certificate.
+            let quorum = crate::validators::Quorum::of(validators).q as u64;
+            let certificate = 400 + 66 * quorum;
+            let new_view = quorum * (most + 1) * certificate;
+            assert!(new_view < 8 << 20, "{validators} validators, window {most}: {new_view} bytes");
+            assert!(most == 64 || (most + 1) * validators as u64 > limits::WINDOW_TIMES_VALIDATORS);
+        }
+    }
+
+    #[test]
+    fn thirty_one_validators_may_have_the_largest_window() {
+        let largest = Parameters { window: 64, ..Parameters::default() };
+        assert_eq!(largest.check_window(31), Ok(()));
+        let error = largest.check_window(32).expect_err("too many");
+        assert_eq!(error.to_string(), "parameter `window` is 64; it must be at most 62 with 32 validators");
     }
 }
