@@ -95,6 +95,7 @@ struct Cluster {
     refused: usize,
     rng: ChaCha20Rng,
     frames: usize,
+    repeats: wire::Repeats,
 }
 
 impl Cluster {
@@ -111,6 +112,7 @@ impl Cluster {
             refused: 0,
             rng: ChaCha20Rng::seed_from_u64(1),
             frames: 0,
+            repeats: wire::Repeats::default(),
         };
         for i in 0..n {
             cluster.start(i, Memory::Whole);
@@ -234,7 +236,8 @@ impl Cluster {
                 }
                 let Some(core) = &self.cores[to.as_usize()] else { continue };
                 let committee = Arc::clone(core.committee());
-                let mut verdicts = wire::verify(&committee, &[(from, lane, frame)], &mut self.rng);
+                let mut verdicts =
+                    wire::verify(&committee, &self.repeats, &[(from, lane, frame)], &mut self.rng);
                 let frame = verdicts.pop().unwrap().unwrap();
                 self.input(to.as_usize(), Input::Peer { from, frame });
                 continue;

@@ -7,12 +7,14 @@ use quorate_transport::Lane;
 use quorate_types::block::{Block, Header, transactions_root};
 use quorate_types::certificate::CertificateError;
 use quorate_types::codec::{self, DecodeError};
-use quorate_types::hash::{BlockHash, TransactionId};
+use quorate_types::hash::{BlockHash, Hash, TransactionId};
 use quorate_types::ids::{Height, ValidatorIndex};
 use quorate_types::parameters::limits;
 use quorate_types::transaction::{TransactionError, VerifiedTransaction, verify_transactions};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The longest frame on the lane of votes, in bytes: the longest message and its envelope.
 pub const MAX_VOTES_FRAME: usize = quorate_pbft::MAX_MESSAGE_BYTES + 64;
@@ -120,10 +122,65 @@ pub enum FrameError {
     },
 }
 
+/// Messages verified a moment ago, by the hash of their bytes.
+///
+/// A ViewChange is repeated, byte for byte, until its view moves, and every validator passes the
+/// NewView on to whoever lacks it. Among many validators each holds hundreds of signatures, and
+/// checking them again and again would be all that a machine has time for.
+///
+/// Bound: [`REPEATS_BYTES`] of messages, the oldest going first. Messages of fewer than
+/// [`REPEATS_FROM`] bytes, a vote or a beacon, are cheaper to check than to remember.
+#[derive(Debug, Default)]
+pub struct Repeats(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    by_hash: BTreeMap<Hash, VerifiedMessage>,
+    order: VecDeque<Hash>,
+    bytes: usize,
+}
+
+/// Bytes of messages remembered as verified.
+pub const REPEATS_BYTES: usize = 32 << 20;
+/// The least length of a message that is remembered, in bytes.
+pub const REPEATS_FROM: usize = 1024;
+
+impl Repeats {
+    /// Decodes and checks a message, or finds that exactly these bytes were checked before.
+    fn decode(&self, bytes: Bytes, committee: &Committee) -> Result<VerifiedMessage, MessageError> {
+        if bytes.len() < REPEATS_FROM {
+            return VerifiedMessage::decode(bytes, committee);
+        }
+        let hash = Hash::of(&[&bytes]);
+        if let Some(known) = self.remembered().by_hash.get(&hash) {
+            return Ok(known.clone());
+        }
+        let message = VerifiedMessage::decode(bytes, committee)?;
+        let mut remembered = self.remembered();
+        if remembered.by_hash.insert(hash, message.clone()).is_none() {
+            remembered.order.push_back(hash);
+            remembered.bytes += message.bytes().len();
+        }
+        while remembered.bytes > REPEATS_BYTES {
+            let Some(oldest) = remembered.order.pop_front() else { break };
+            if let Some(gone) = remembered.by_hash.remove(&oldest) {
+                remembered.bytes -= gone.bytes().len();
+            }
+        }
+        Ok(message)
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Decodes and verifies frames, the signatures of all their transactions in one batch. One verdict for
-/// each frame, in order. `rng` must be unpredictable to the senders.
+/// each frame, in order. `rng` must be unpredictable to the senders; `repeats` belongs to this
+/// committee.
 pub fn verify<R: CryptoRng>(
     committee: &Committee,
+    repeats: &Repeats,
     frames: &[(ValidatorIndex, Lane, Bytes)],
     rng: &mut R,
 ) -> Vec<Result<PeerInput, FrameError>> {
@@ -152,7 +209,7 @@ pub fn verify<R: CryptoRng>(
             // Taken before anything can fail, so that the next frame finds its own.
             let transactions: Result<Vec<_>, _> =
                 verified.by_ref().take(count).collect::<Vec<_>>().into_iter().collect();
-            admit(committee, frame, transactions?)
+            admit(committee, repeats, frame, transactions?)
         })
         .collect()
 }
@@ -179,11 +236,12 @@ fn decode(lane: Lane, bytes: &Bytes) -> Result<PeerFrame, FrameError> {
 
 fn admit(
     committee: &Committee,
+    repeats: &Repeats,
     frame: PeerFrame,
     transactions: Vec<VerifiedTransaction>,
 ) -> Result<PeerInput, FrameError> {
     Ok(match frame {
-        PeerFrame::Consensus(bytes) => PeerInput::Consensus(VerifiedMessage::decode(bytes, committee)?),
+        PeerFrame::Consensus(bytes) => PeerInput::Consensus(repeats.decode(bytes, committee)?),
         PeerFrame::Transactions { hops, .. } => PeerInput::Transactions { hops, transactions },
         PeerFrame::Announce(ids) => PeerInput::Announce(ids),
         PeerFrame::Pull(ids) => PeerInput::Pull(ids),
@@ -240,4 +298,54 @@ fn check_blocks(
         checked.push(VerifiedBlock { block, hash, transactions: own });
     }
     Ok(checked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_pbft::{Message, Signed, ViewChange};
+    use quorate_types::certificate::{Certificate, Commit};
+    use quorate_types::hash::{ChainId, ResultHash};
+    use quorate_types::ids::View;
+    use quorate_types::keys::SecretKey;
+    use quorate_types::validators::{Validator, ValidatorSet};
+
+    #[test]
+    fn only_the_very_bytes_that_were_checked_pass_unchecked_again() {
+        let keys: Vec<SecretKey> = (1..=30).map(|seed| SecretKey::from_seed(&[seed; 32])).collect();
+        let validator = |key: &SecretKey| Validator { member: key.public(), vote_key: key.public() };
+        let committee = Committee {
+            chain: ChainId(Hash([2; 32])),
+            validators: ValidatorSet::new(keys.iter().map(validator).collect()),
+            window: 4,
+        };
+        let commit = Commit {
+            view: View(0),
+            height: Height(1),
+            block: BlockHash(Hash([3; 32])),
+            result: ResultHash(Hash([4; 32])),
+        };
+        let signatures = (0..)
+            .map(ValidatorIndex)
+            .zip(keys.iter().map(|key| commit.sign(&committee.chain, key)))
+            .collect();
+        let change = ViewChange {
+            view: View(1),
+            certificate: Some(Certificate { commit, signatures }),
+            prepared: Vec::new(),
+        };
+        let signed = Signed::new(change, &committee.chain, ValidatorIndex(0), &keys[0]);
+        let bytes = codec::encode_bytes(&Message::ViewChange(Box::new(signed)));
+        assert!(bytes.len() > REPEATS_FROM);
+
+        let repeats = Repeats::default();
+        let mut forged = bytes.to_vec();
+        *forged.last_mut().unwrap() ^= 1;
+        let forged = Bytes::from(forged);
+        for _ in 0..2 {
+            assert_eq!(repeats.decode(bytes.clone(), &committee).unwrap().bytes(), &bytes);
+            assert!(repeats.decode(forged.clone(), &committee).is_err());
+            assert_eq!(repeats.remembered().order.len(), 1, "once, and never what failed");
+        }
+    }
 }

@@ -90,6 +90,7 @@ struct Shared {
     lines: Mutex<Lines>,
     arrived: Condvar,
     committee: Arc<Committee>,
+    repeats: wire::Repeats,
     mailbox: Arc<Mailbox>,
     tickets: Arc<Tickets>,
     faults: Arc<Faults>,
@@ -119,7 +120,17 @@ impl Pool {
         clock: Clock,
     ) -> io::Result<Pool> {
         let (lines, arrived) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { lines, arrived, committee, mailbox, tickets, faults, metrics, clock });
+        let shared = Arc::new(Shared {
+            lines,
+            arrived,
+            committee,
+            repeats: wire::Repeats::default(),
+            mailbox,
+            tickets,
+            faults,
+            metrics,
+            clock,
+        });
         let mut pool = Pool { shared, threads: Vec::new() };
         for number in 0..=threads {
             let shared = Arc::clone(&pool.shared);
@@ -228,7 +239,7 @@ impl Shared {
                 Work::Pass(_) | Work::Submission(_) => None,
             })
             .collect();
-        let mut verdicts = wire::verify(&self.committee, &frames, rng).into_iter();
+        let mut verdicts = wire::verify(&self.committee, &self.repeats, &frames, rng).into_iter();
         let mut results = Vec::with_capacity(batch.len());
         for (work, claim) in batch {
             match work {
