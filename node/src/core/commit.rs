@@ -93,7 +93,8 @@ impl<S: Store> Core<S> {
         let mut run: Vec<BlockHash> = Vec::new();
         let mut transactions = 0;
         let mut progress = false;
-        while run.is_empty() && transactions < CATCH_UP_TRANSACTIONS || !run.is_empty() {
+        // A run that was begun is finished: only its last block says that it is final.
+        while !run.is_empty() || transactions < CATCH_UP_TRANSACTIONS {
             let Some((peer, fetched)) = self.sync.next_ready() else { break };
             if self.replica.halted().is_some() {
                 return progress;

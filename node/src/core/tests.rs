@@ -1,14 +1,15 @@
 //! Whole nodes in memory: real core, ledger, codec and checks; a fake clock, network and disk.
 
-use super::api::{Input, Now, Report};
+use super::api::{Input, Now, PeerInput, Report};
 use super::mempool::Limits;
 use super::{Core, CoreConfig, Memory, Ready, Ticket, records, wire};
 use bytes::Bytes;
 use quorate_ledger::{Column, Genesis, MemoryStore, Store, StoreError, Write};
+use quorate_pbft::{Message, Phase, Signed, Status, VerifiedMessage};
 use quorate_transport::Lane;
 use quorate_types::codec;
 use quorate_types::hash::{ChainId, Hash, TransactionId};
-use quorate_types::ids::{Height, Timestamp, ValidatorIndex};
+use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
 use quorate_types::keys::SecretKey;
 use quorate_types::member::{Member, Role};
 use quorate_types::parameters::Parameters;
@@ -439,4 +440,21 @@ fn idle_validators_say_little() {
     cluster.run(seconds(20), |_| false);
     let per_second = (cluster.frames - before) / 20;
     assert!(per_second <= 4 * 3 * 2, "{per_second} frames a second");
+}
+
+#[test]
+fn a_beacon_counts_from_its_signer_only() {
+    let mut cluster = Cluster::new(4, Parameters::default());
+    let (chain, signer) = (cluster.genesis.chain, Cluster::index(2));
+    let beacon =
+        Status { view: View(0), phase: Phase::Active, height: Height(99), stalled: false, founding: false };
+    let message = Message::Status(Signed::new(beacon, &chain, signer, &keys(2).1));
+    let committee = Arc::clone(cluster.cores[0].as_ref().unwrap().committee());
+    let message = VerifiedMessage::decode(codec::encode_bytes(&message), &committee).unwrap();
+    let claimed = |cluster: &Cluster| cluster.cores[0].as_ref().unwrap().status().peers[2].0;
+    for (from, height) in [(1, Height::GENESIS), (2, Height(99))] {
+        let frame = PeerInput::Consensus(message.clone());
+        cluster.input(0, Input::Peer { from: Cluster::index(from), frame });
+        assert_eq!(claimed(&cluster), height, "from {from}");
+    }
 }
