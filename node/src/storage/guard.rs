@@ -81,9 +81,9 @@ impl Standing {
     }
 }
 
-/// One slot's content.
+/// What the guard file holds, apart from the file: one slot's content, and every decision made on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Slot {
+pub struct GuardSlot {
     sequence: u64,
     inode: u64,
     chain: ChainId,
@@ -96,7 +96,49 @@ const FRESH: u8 = 1;
 const BEHIND: u8 = 2;
 const LOST: u8 = 3;
 
-impl Slot {
+impl GuardSlot {
+    /// The first content of a file with this inode.
+    pub fn first(chain: ChainId, inode: u64, guard: Guard, standing: &Standing) -> GuardSlot {
+        GuardSlot { sequence: 0, inode, chain, guard, standing: standing.mark() }
+    }
+
+    /// Whether a database that holds the guard `held` has every vote that the file, of which `inode`
+    /// is the inode now, knows of. `found` is `None` where there is no file; `founded` says that the
+    /// database was created by this very start.
+    pub fn judge(found: Option<&GuardSlot>, inode: u64, held: &Guard, founded: bool) -> Standing {
+        match found {
+            Some(slot) => compare(slot, inode, held),
+            None if founded => Standing::Fresh,
+            None => Standing::Lost {
+                why: "the guard file is missing, so nothing proves that the database is complete".into(),
+            },
+        }
+    }
+
+    /// The content that writes a judgement down.
+    pub fn judged(&self, standing: &Standing) -> GuardSlot {
+        self.next(self.guard, standing.mark())
+    }
+
+    /// The content after the core's latest guard; see [`GuardFile::record`].
+    pub fn recorded(&self, guard: Guard, voted: bool) -> GuardSlot {
+        if self.standing == SETTLED || voted {
+            return self.next(guard, SETTLED);
+        }
+        let last = self.guard;
+        let highest = Guard {
+            view: guard.view.max(last.view),
+            height: guard.height.max(last.height),
+            committed: guard.committed.max(last.committed),
+            votes: guard.votes.max(last.votes),
+        };
+        self.next(highest, self.standing)
+    }
+
+    fn next(&self, guard: Guard, standing: u8) -> GuardSlot {
+        GuardSlot { sequence: self.sequence + 1, guard, standing, ..*self }
+    }
+
     fn encode(&self) -> [u8; SLOT_BYTES] {
         let mut bytes = [0u8; SLOT_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
@@ -114,14 +156,14 @@ impl Slot {
     }
 
     /// `None` if the bytes are torn, foreign, or were never written.
-    fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<Slot> {
+    fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<GuardSlot> {
         let checksum = Hash::of(&[&bytes[..CHECKED_BYTES]]);
         if bytes[..8] != *MAGIC || bytes[CHECKED_BYTES..CHECKED_BYTES + 32] != checksum.0 {
             return None;
         }
         let number =
             |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
-        Some(Slot {
+        Some(GuardSlot {
             sequence: number(8)?,
             inode: number(16)?,
             chain: ChainId(Hash(bytes[24..56].try_into().ok()?)),
@@ -141,7 +183,7 @@ impl Slot {
 pub struct GuardFile {
     path: PathBuf,
     file: File,
-    last: Slot,
+    last: GuardSlot,
 }
 
 impl GuardFile {
@@ -167,32 +209,31 @@ impl GuardFile {
         let held = held.unwrap_or_default();
         let lost = |why: &str| Standing::Lost { why: why.to_owned() };
         let standing = match &found {
-            None if founded => Standing::Fresh,
-            None => lost("the guard file is missing, so nothing proves that the database is complete"),
+            None => GuardSlot::judge(None, 0, &held, founded),
             Some(None) => lost("the guard file is damaged, so nothing proves that the database is complete"),
             Some(Some((_, last))) if last.chain != chain => lost("the guard file belongs to another chain"),
-            Some(Some((file, last))) => compare(last, file.metadata()?.ino(), &held),
+            Some(Some((file, last))) => GuardSlot::judge(Some(last), file.metadata()?.ino(), &held, founded),
         };
         let mut guard_file = match found.flatten() {
             Some((file, last)) if last.chain == chain => GuardFile { path: path.to_owned(), file, last },
-            _ => GuardFile::create(path, chain, held, standing.mark())?,
+            _ => GuardFile::create(path, chain, held, &standing)?,
         };
         if guard_file.last.standing != standing.mark() {
-            guard_file.write(guard_file.last.guard, standing.mark())?;
+            guard_file.write(guard_file.last.judged(&standing))?;
         }
         Ok((guard_file, standing))
     }
 
     /// A new file, whole or not at all.
-    fn create(path: &Path, chain: ChainId, guard: Guard, standing: u8) -> io::Result<GuardFile> {
+    fn create(path: &Path, chain: ChainId, guard: Guard, standing: &Standing) -> io::Result<GuardFile> {
         let new = path.with_extension("new");
         let options =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).clone();
         let file = options.open(&new)?;
         file.set_len(FILE_BYTES)?;
-        let last = Slot { sequence: 0, inode: file.metadata()?.ino(), chain, guard, standing };
+        let last = GuardSlot::first(chain, file.metadata()?.ino(), guard, standing);
         let mut guard_file = GuardFile { path: path.to_owned(), file, last };
-        guard_file.write(guard, standing)?;
+        guard_file.write(last.judged(standing))?;
         std::fs::rename(&new, path)?;
         super::sync_parent(path)?;
         Ok(guard_file)
@@ -208,17 +249,7 @@ impl GuardFile {
     /// # Errors
     /// Of the file system. The older slot stays whole; the call may be repeated.
     pub fn record(&mut self, guard: Guard, voted: bool) -> io::Result<()> {
-        if self.last.standing == SETTLED || voted {
-            return self.write(guard, SETTLED);
-        }
-        let last = self.last.guard;
-        let highest = Guard {
-            view: guard.view.max(last.view),
-            height: guard.height.max(last.height),
-            committed: guard.committed.max(last.committed),
-            votes: guard.votes.max(last.votes),
-        };
-        self.write(highest, self.last.standing)
+        self.write(self.last.recorded(guard, voted))
     }
 
     /// What the file holds.
@@ -231,8 +262,7 @@ impl GuardFile {
         &self.path
     }
 
-    fn write(&mut self, guard: Guard, standing: u8) -> io::Result<()> {
-        let next = Slot { sequence: self.last.sequence + 1, guard, standing, ..self.last };
+    fn write(&mut self, next: GuardSlot) -> io::Result<()> {
         let offset = SLOT_OFFSETS[usize::from(next.sequence % 2 == 1)];
         self.file.write_all_at(&next.encode(), offset)?;
         self.file.sync_data()?;
@@ -242,8 +272,8 @@ impl GuardFile {
 }
 
 /// The newest whole slot.
-fn read_slots(file: &File) -> io::Result<Option<Slot>> {
-    let mut newest: Option<Slot> = None;
+fn read_slots(file: &File) -> io::Result<Option<GuardSlot>> {
+    let mut newest: Option<GuardSlot> = None;
     for offset in SLOT_OFFSETS {
         let mut bytes = [0u8; SLOT_BYTES];
         match file.read_exact_at(&mut bytes, offset) {
@@ -251,7 +281,7 @@ fn read_slots(file: &File) -> io::Result<Option<Slot>> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
             Err(error) => return Err(error),
         }
-        if let Some(slot) = Slot::decode(&bytes)
+        if let Some(slot) = GuardSlot::decode(&bytes)
             && newest.is_none_or(|newest| newest.sequence < slot.sequence)
         {
             newest = Some(slot);
@@ -260,7 +290,7 @@ fn read_slots(file: &File) -> io::Result<Option<Slot>> {
     Ok(newest)
 }
 
-fn compare(file: &Slot, inode: u64, held: &Guard) -> Standing {
+fn compare(file: &GuardSlot, inode: u64, held: &Guard) -> Standing {
     let known = &file.guard;
     let lost = |why: &str| Standing::Lost { why: why.to_owned() };
     let behind = |why: String| Standing::Behind { guard: *known, why };
