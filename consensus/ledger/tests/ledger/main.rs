@@ -8,5 +8,6 @@ mod forks;
 mod model;
 mod operations;
 mod proofs;
+mod reference;
 mod restart;
 mod validity;
