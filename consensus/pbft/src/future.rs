@@ -56,7 +56,7 @@ impl Future {
         released
     }
 
-    #[cfg(test)]
+    /// Messages held.
     pub(crate) fn len(&self) -> usize {
         self.by_signer.values().map(|(_, held)| held.len()).sum()
     }

@@ -78,5 +78,5 @@ pub use message::{
     Status, VerifiedMessage, ViewChange,
 };
 pub use output::{Output, Record, To};
-pub use replica::{Committed, Config, Recovered, Rejection, Replica, Slot as ProposalSlot};
+pub use replica::{Committed, Config, Held, Recovered, Rejection, Replica, Slot as ProposalSlot};
 pub use view_change::{Plan, plan};

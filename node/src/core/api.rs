@@ -229,6 +229,24 @@ impl CommittedBlock {
     }
 }
 
+/// How much a core keeps of what peers and clients can make it keep: numbers of entries, or bytes where
+/// it says so. Each is bounded where it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// The replica's.
+    pub replica: quorate_pbft::Held,
+    /// Uncommitted blocks executed in memory.
+    pub pending_blocks: usize,
+    /// Uncommitted blocks known, and of these the ones to be executed.
+    pub proposals: (usize, usize),
+    /// Transactions waiting, and their bytes.
+    pub mempool: (usize, usize),
+    /// Ids in gossip: of transactions held, missing, and remembered though no longer held.
+    pub gossip: (usize, usize, usize),
+    /// Bytes of fetched blocks that wait, and requests for blocks in flight.
+    pub sync: (usize, usize),
+}
+
 /// What the core says of itself, for status and metrics.
 #[derive(Debug, Clone, Default)]
 pub struct CoreStatus {

@@ -523,6 +523,11 @@ impl Gossip {
         self.pulls.next().into_iter().chain(self.repairs.next()).min()
     }
 
+    /// Ids of transactions: held, missing, and remembered though no longer held.
+    pub fn held(&self) -> (usize, usize, usize) {
+        (self.held.len(), self.missing.len(), self.seen.order.len())
+    }
+
     /// How often bodies came from peers so far.
     pub fn counts(&self) -> Counts {
         self.counts

@@ -190,6 +190,11 @@ impl Sync {
         if peer == self.me { None } else { self.peers.get_mut(peer.as_usize()) }
     }
 
+    /// Bytes of blocks that wait here, and requests in flight.
+    pub fn held(&self) -> (usize, usize) {
+        (self.bytes, self.in_flight.len())
+    }
+
     /// A connection is up.
     pub fn peer_up(&mut self, peer: ValidatorIndex, now: Duration) {
         if let Some(peer) = self.peer(peer) {

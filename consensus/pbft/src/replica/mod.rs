@@ -79,6 +79,22 @@ pub struct Rejection {
     pub reason: String,
 }
 
+/// How much a replica keeps of what others send: numbers of entries, each bounded by the number of
+/// validators and the window W.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Proposals and votes of views to come.
+    pub future: usize,
+    /// Heights with a proposal or votes, at most 2 W.
+    pub heights: usize,
+    /// Own Commits on committed blocks, at most W.
+    pub settled: usize,
+    /// Own Commits above the committed block, at most W.
+    pub promises: usize,
+    /// ViewChanges, at most one of each validator.
+    pub view_changes: usize,
+}
+
 /// A Commit vote above the last committed block, and why it was cast.
 #[derive(Debug, Clone)]
 struct Promise {
@@ -273,10 +289,15 @@ impl Replica {
         self.claims.get(&validator).map(|claim| (claim.height, claim.view))
     }
 
-    /// How many messages of views to come, and how many heights, it keeps.
-    #[cfg(test)]
-    pub(crate) fn held(&self) -> (usize, usize) {
-        (self.future.len(), self.slots.len())
+    /// How much it keeps of what others send.
+    pub fn held(&self) -> Held {
+        Held {
+            future: self.future.len(),
+            heights: self.slots.len(),
+            settled: self.settled.len(),
+            promises: self.promises.len(),
+            view_changes: self.view_changes.len(),
+        }
     }
 
     /// When [`Replica::tick`] is due.
