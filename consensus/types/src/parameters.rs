@@ -51,7 +51,8 @@ pub struct Parameters {
     /// Bytes of one encoded, signed transaction. Default 64 KiB.
     pub max_transaction_bytes: u32,
     /// How far ahead of block time a transaction's `expires_at` may lie, in milliseconds; also how
-    /// long ids are remembered against replay. Default 300 000 (five minutes).
+    /// long ids are remembered against replay. At least
+    /// `max_clock_drift_ms` and `request_timeout_ms` together. Default 300 000 (five minutes).
     pub max_lifetime_ms: u64,
     /// How far a new block's timestamp may differ from a validator's clock, in milliseconds.
     /// Default 10 000.
@@ -118,7 +119,14 @@ impl Parameters {
                 512,
                 block_bytes.min(limits::TRANSACTION_BYTES as u64),
             ),
-            ("max_lifetime_ms", self.max_lifetime_ms, 1_000, 86_400_000),
+            // A leader is suspected for ignoring a transaction only when every clock within the drift
+            // would accept it: there must be such lifetimes, longer than the patience with leaders.
+            (
+                "max_lifetime_ms",
+                self.max_lifetime_ms,
+                self.max_clock_drift_ms.saturating_add(self.request_timeout_ms).max(1_000),
+                86_400_000,
+            ),
             ("max_clock_drift_ms", self.max_clock_drift_ms, 100, 3_600_000),
             ("view_timeout_ms", self.view_timeout_ms, 10, 60_000),
             ("max_view_timeout_ms", self.max_view_timeout_ms, self.view_timeout_ms, 600_000),
