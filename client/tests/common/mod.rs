@@ -154,8 +154,10 @@ impl Chain {
         let tip = self.ledger.tip();
         let view = View(tip.height.0 / 3);
         let proposer = self.consortium.founding.validators().leader(view);
-        let proposed =
-            self.ledger.propose(tip.block, view, proposer, now, &mut transactions.into_iter()).unwrap();
+        let proposed = self
+            .ledger
+            .propose(tip.block, view, proposer, now, usize::MAX, &mut transactions.into_iter())
+            .unwrap();
         assert!(proposed.skipped.is_empty(), "{:?}", proposed.skipped);
         let (header, transactions, result_hash) = proposed.block.unwrap();
         let committed = self.ledger.commit(header.hash()).unwrap();

@@ -210,8 +210,9 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Builds a block on `parent`, the tip or a pending block, out of `candidates` in order, passing
-    /// over those that may not stand in it and stopping at the first that has no room. Its time is
-    /// `now`, or the parent's if that is later. The block is executed and pending afterwards.
+    /// over those that may not stand in it and stopping at the first that has no room. It holds at most
+    /// `limit` transactions, and what the chain allows. Its time is `now`, or the parent's if that is
+    /// later. The block is executed and pending afterwards.
     ///
     /// # Errors
     /// [`LedgerError::UnknownParent`], [`LedgerError::NotLeader`], or [`LedgerError::Store`].
@@ -221,6 +222,7 @@ impl<S: Store> Ledger<S> {
         view: View,
         proposer: ValidatorIndex,
         now: Timestamp,
+        limit: usize,
         candidates: &mut dyn Iterator<Item = VerifiedTransaction>,
     ) -> Result<Proposed, LedgerError> {
         let parent_point = self.point(&parent).ok_or(LedgerError::UnknownParent(parent))?.clone();
@@ -234,7 +236,7 @@ impl<S: Store> Ledger<S> {
         let mut skipped = Vec::new();
         let mut tickets = BTreeSet::new();
         let (mut count, mut bytes) = (0u32, 0u64);
-        while count < most {
+        while count < most && transactions.len() < limit {
             let Some(transaction) = candidates.next() else { break };
             let fits = self.check_transaction(&transaction, timestamp);
             let fits = fits.and_then(|()| self.check_replay(&parent, &tickets, &transaction));

@@ -174,7 +174,7 @@ fn build() -> Chain {
             encoded.into_iter().map(|bytes| verify_transaction(&chain(), bytes).expect("well formed"));
         let parent = ledger.tip().block;
         let now = Timestamp(CREATED + 1000 * height);
-        let proposed = ledger.propose(parent, view, leader, now, &mut candidates).unwrap();
+        let proposed = ledger.propose(parent, view, leader, now, usize::MAX, &mut candidates).unwrap();
         assert!(proposed.skipped.is_empty(), "{:?}", proposed.skipped);
         let (header, _, _) = proposed.block.unwrap();
         let committed = ledger.commit(header.hash()).unwrap();

@@ -12,9 +12,6 @@ use quorate_types::receipt::Finality;
 use quorate_types::transaction::VerifiedTransaction;
 use std::sync::Arc;
 
-/// Transactions executed in one step while catching up, before votes and timers get their turn.
-const CATCH_UP_TRANSACTIONS: usize = 4096;
-
 impl<S: Store> Core<S> {
     /// The replica's certificate commits executed blocks, the last of them the certified one.
     pub(super) fn commit(&mut self, blocks: &[BlockHash], certificate: &Certificate) {
@@ -88,22 +85,22 @@ impl<S: Store> Core<S> {
         self.replica.waiting(self.mempool.oldest_waiting(self.now.wall));
     }
 
-    /// Executes and commits final blocks that were fetched, a bounded number in one step.
-    pub(super) fn catch_up(&mut self) -> bool {
+    /// Executes and commits final blocks that were fetched, up to the next certificate: what the
+    /// replica makes of it comes before the next. `budget` is the number of transactions left for this
+    /// step.
+    pub(super) fn catch_up(&mut self, budget: &mut usize) -> bool {
         let mut run: Vec<BlockHash> = Vec::new();
-        let mut transactions = 0;
-        let mut progress = false;
         // A run that was begun is finished: only its last block says that it is final.
-        while !run.is_empty() || transactions < CATCH_UP_TRANSACTIONS {
+        while !run.is_empty() || *budget > 0 {
             let Some((peer, fetched)) = self.sync.next_ready() else { break };
             if self.replica.halted().is_some() {
-                return progress;
+                return false;
             }
             let height = fetched.block.header.height;
             if height <= self.ledger.tip().height {
                 continue;
             }
-            transactions += fetched.transactions.len();
+            *budget = budget.saturating_sub(fetched.transactions.len());
             let result = match self.ledger.check(&fetched.block.header, &fetched.transactions, None) {
                 Ok(result) => result,
                 Err(InvalidBlock::Store(error)) => {
@@ -134,10 +131,9 @@ impl<S: Store> Core<S> {
                 }
                 self.commit_run(&run, &certificate, true);
                 self.replica.caught_up(self.now.monotonic, certificate);
-                run.clear();
-                progress = true;
+                return true;
             }
         }
-        progress
+        false
     }
 }

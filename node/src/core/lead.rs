@@ -14,6 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a leader waits after none of the transactions it holds could stand in a block, before it
+/// looks through them again. A commit ends the wait.
+const FRUITLESS_PAUSE: Duration = Duration::from_millis(20);
+
 /// The usual time to commit, before any is known.
 const FIRST_GUESS: Duration = Duration::from_millis(8);
 
@@ -24,16 +28,19 @@ pub(super) struct Pace {
     usual: Duration,
     proposed: BTreeMap<Height, Duration>,
     last: Duration,
+    /// Nothing that waited then could stand in a block.
+    fruitless: Option<Duration>,
 }
 
 impl Pace {
     pub(super) fn new() -> Pace {
-        Pace { usual: FIRST_GUESS, proposed: BTreeMap::new(), last: Duration::ZERO }
+        Pace { usual: FIRST_GUESS, proposed: BTreeMap::new(), last: Duration::ZERO, fruitless: None }
     }
 
     fn propose(&mut self, height: Height, now: Duration) {
         self.proposed.insert(height, now);
         self.last = now;
+        self.fruitless = None;
     }
 
     /// A height committed.
@@ -42,15 +49,20 @@ impl Pace {
             let took = now.saturating_sub(at).min(Duration::from_secs(1));
             self.usual = (self.usual * 7 + took) / 8;
         }
+        self.fruitless = None;
         // Of own proposals that lost, nothing will be heard.
         self.proposed = self.proposed.split_off(&height);
     }
 }
 
 impl<S: Store> Core<S> {
-    fn pause(&self) -> Duration {
+    /// When the next proposal is due if this one should wait.
+    fn due(&self) -> Duration {
         let window = u32::try_from(self.committee.window).unwrap_or(u32::MAX);
-        self.pace.usual / window.max(1)
+        match self.pace.fruitless {
+            Some(at) => at.saturating_add(FRUITLESS_PAUSE),
+            None => self.pace.last.saturating_add(self.pace.usual / window.max(1)),
+        }
     }
 
     /// How many transactions a block may hold now: halved with each view that failed in a row, so
@@ -65,7 +77,8 @@ impl<S: Store> Core<S> {
     pub(super) fn pace_deadline(&self) -> Option<Duration> {
         let slot = self.replica.slot()?;
         let has_candidate = self.mempool.candidates(&|_| false).next().is_some();
-        (slot.in_flight > 0 && has_candidate).then(|| self.pace.last.saturating_add(self.pause()))
+        let waits = slot.in_flight > 0 || self.pace.fruitless.is_some();
+        (waits && has_candidate).then(|| self.due())
     }
 
     /// Proposes, if this node leads, has room and should not wait.
@@ -73,17 +86,17 @@ impl<S: Store> Core<S> {
         let Some(slot) = self.replica.slot() else { return false };
         let limit = self.block_limit();
         let now = self.now.monotonic;
-        if slot.in_flight > 0 {
-            let waiting = self.mempool.len().saturating_sub(self.proposals.in_flight());
-            let due = self.pace.last.saturating_add(self.pause());
-            if waiting < limit && now < due {
-                return false;
-            }
+        let waiting = self.mempool.len().saturating_sub(self.proposals.in_flight());
+        let should_wait = self.pace.fruitless.is_some() || (slot.in_flight > 0 && waiting < limit);
+        if should_wait && now < self.due() {
+            return false;
         }
         let proposed = {
             let none = |_: &TransactionId| false;
-            let mut candidates = self.mempool.candidates(&none).take(limit);
-            self.ledger.propose(slot.parent, slot.view, self.me, self.now.wall, &mut candidates)
+            // The limit counts what the block takes in: those passed over, such as the expired, must not
+            // use it up, or a few of them at the head of the queue would keep all others waiting.
+            let mut candidates = self.mempool.candidates(&none);
+            self.ledger.propose(slot.parent, slot.view, self.me, self.now.wall, limit, &mut candidates)
         };
         let proposed = match proposed {
             Ok(proposed) => proposed,
@@ -92,7 +105,10 @@ impl<S: Store> Core<S> {
                 return true;
             }
         };
-        let Some((header, transactions, result)) = proposed.block else { return false };
+        let Some((header, transactions, result)) = proposed.block else {
+            self.pace.fruitless = Some(now);
+            return false;
+        };
         let ids: Vec<TransactionId> = transactions.iter().map(VerifiedTransaction::id).collect();
         let block = header.hash();
         self.mempool.mark_proposed(block, &ids);

@@ -111,6 +111,7 @@ type Arrival = u64;
 struct Entry {
     transaction: VerifiedTransaction,
     arrival: Arrival,
+    arrived: Duration,
     first_seen: Timestamp,
     origin: Origin,
     /// On the reserve for proposals instead of the member's quota.
@@ -120,12 +121,16 @@ struct Entry {
 /// One member's part of the mempool.
 #[derive(Debug)]
 struct Sender {
-    /// All of its transactions, oldest first.
+    /// How many of its transactions are here.
+    held: usize,
+    /// Those that may still be proposed here, oldest first: all but the lapsed.
     queue: BTreeMap<Arrival, TransactionId>,
-    /// Those in no proposal in flight.
+    /// Those of them in no proposal in flight.
     ready: BTreeMap<Arrival, VerifiedTransaction>,
     used: Usage,
-    /// Since when the oldest has been the oldest.
+    /// When its oldest last committed.
+    moved_at: Duration,
+    /// Since when the oldest in the queue has been waiting: it arrived, or an older one committed.
     head_since: Duration,
 }
 
@@ -281,12 +286,16 @@ impl Mempool {
         let arrival = self.next_arrival;
         self.next_arrival += 1;
         let sender = self.senders.entry(key).or_insert_with(|| Sender {
+            held: 0,
             queue: BTreeMap::new(),
             ready: BTreeMap::new(),
             used: Usage::default(),
+            moved_at: Duration::ZERO,
             head_since: now,
         });
+        sender.held += 1;
         if sender.queue.is_empty() {
+            sender.head_since = now;
             self.heads.insert((now, key));
         }
         sender.queue.insert(arrival, id);
@@ -300,38 +309,54 @@ impl Mempool {
             self.used.add(bytes);
         }
         self.by_expiry.insert((expires_at, arrival), id);
-        self.entries.insert(id, Entry { transaction, arrival, first_seen: wall, origin, required });
+        self.entries
+            .insert(id, Entry { transaction, arrival, arrived: now, first_seen: wall, origin, required });
     }
 
-    /// Takes an entry out of every index but the trace.
-    fn take(&mut self, id: &TransactionId, now: Duration) -> Option<Entry> {
+    /// Takes an entry out of every index but the trace. `committed_at` is given if it committed.
+    fn take(&mut self, id: &TransactionId, committed_at: Option<Duration>) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
         let transaction = entry.transaction.transaction();
         let (key, bytes) = (transaction.sender, entry.transaction.bytes().len());
         self.by_expiry.remove(&(transaction.expires_at, entry.arrival));
         let sender = self.senders.get_mut(&key).expect("every entry has its sender");
-        let was_head = sender.queue.first_key_value().is_some_and(|(first, _)| *first == entry.arrival);
-        sender.queue.remove(&entry.arrival);
-        sender.ready.remove(&entry.arrival);
+        sender.held -= 1;
         if entry.required {
             self.used_reserve.remove(bytes);
         } else {
             sender.used.remove(bytes);
             self.used.remove(bytes);
         }
-        if sender.queue.is_empty() {
-            self.heads.remove(&(sender.head_since, key));
+        self.leave_queue(&key, entry.arrival, committed_at);
+        if self.senders.get(&key).is_some_and(|sender| sender.held == 0) {
             self.senders.remove(&key);
-        } else if was_head {
-            self.restart_clock(&key, now);
         }
         Some(entry)
     }
 
+    /// Takes a transaction out of its member's queue. If it was the oldest, the clock of the next one
+    /// runs since it arrived or, if an older one committed since, from then on.
+    fn leave_queue(&mut self, key: &PublicKey, arrival: Arrival, committed_at: Option<Duration>) {
+        let Some(sender) = self.senders.get_mut(key) else { return };
+        let was_head = sender.queue.first_key_value().is_some_and(|(first, _)| *first == arrival);
+        sender.queue.remove(&arrival);
+        sender.ready.remove(&arrival);
+        if !was_head {
+            return;
+        }
+        self.heads.remove(&(sender.head_since, *key));
+        sender.moved_at = committed_at.unwrap_or(sender.moved_at);
+        let next = sender.queue.first_key_value().and_then(|(_, id)| self.entries.get(id));
+        if let Some(next) = next {
+            sender.head_since = next.arrived.max(sender.moved_at);
+            self.heads.insert((sender.head_since, *key));
+        }
+    }
+
     fn restart_clock(&mut self, key: &PublicKey, now: Duration) {
-        if let Some(sender) = self.senders.get_mut(key) {
+        if let Some(sender) = self.senders.get_mut(key).filter(|sender| !sender.queue.is_empty()) {
             self.heads.remove(&(sender.head_since, *key));
-            sender.head_since = now;
+            (sender.head_since, sender.moved_at) = (now, now);
             self.heads.insert((now, *key));
         }
     }
@@ -410,7 +435,7 @@ impl Mempool {
     /// A proposal was dropped: its transactions are candidates again, at their old places. Those on
     /// the reserve move to their member's quota; the ids of those that find no room there are returned,
     /// and no longer held.
-    pub fn unmark(&mut self, block: &BlockHash, now: Duration) -> Vec<TransactionId> {
+    pub fn unmark(&mut self, block: &BlockHash) -> Vec<TransactionId> {
         let mut dropped = Vec::new();
         for id in self.proposals.remove(block).unwrap_or_default() {
             if !self.release_mark(&id) {
@@ -422,7 +447,7 @@ impl Mempool {
             let (key, bytes) = (transaction.transaction().sender, transaction.bytes().len());
             if required {
                 if self.check_room(&key, bytes).is_err() {
-                    self.take(&id, now);
+                    self.take(&id, None);
                     dropped.push(id);
                     continue;
                 }
@@ -433,7 +458,9 @@ impl Mempool {
             if required {
                 sender.used.add(bytes);
             }
-            sender.ready.insert(arrival, transaction);
+            if sender.queue.contains_key(&arrival) {
+                sender.ready.insert(arrival, transaction);
+            }
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.required = false;
             }
@@ -464,11 +491,11 @@ impl Mempool {
         let mut members = BTreeSet::new();
         for transaction in transactions {
             members.insert(transaction.transaction().sender);
-            if let Some(entry) = self.take(&transaction.id(), now) {
+            if let Some(entry) = self.take(&transaction.id(), Some(now)) {
                 self.remember(&entry, Some(height));
             }
         }
-        self.unmark(block, now);
+        self.unmark(block);
         let floods = |used: Usage| {
             used.transactions > self.limits.member_transactions / 4
                 || used.bytes > self.limits.member_bytes / 4
@@ -485,13 +512,13 @@ impl Mempool {
     /// `time` is the latest committed block's timestamp or, if later, the wall clock minus the allowed
     /// drift: no new block may carry an earlier one. Without the second, a transaction that expired
     /// in an idle chain would wait for ever and have leaders suspected.
-    pub fn expire(&mut self, time: Timestamp, now: Duration) -> Vec<TransactionId> {
+    pub fn expire(&mut self, time: Timestamp) -> Vec<TransactionId> {
         let mut expired = Vec::new();
         while let Some((&(expires_at, _), &id)) = self.by_expiry.first_key_value() {
             if expires_at >= time {
                 break;
             }
-            if let Some(entry) = self.take(&id, now) {
+            if let Some(entry) = self.take(&id, None) {
                 self.remember(&entry, None);
             }
             expired.push(id);
@@ -499,9 +526,26 @@ impl Mempool {
         expired
     }
 
+    /// Sets aside what has expired by the wall clock: another leader's clock may be behind and its block
+    /// need these, but here they are no candidates any more, and nobody waits for them. Left at the head
+    /// of its queue, an expired transaction would hide from suspicion all that came after it.
+    pub fn lapse(&mut self, wall: Timestamp) {
+        let lapsed: Vec<(PublicKey, Arrival)> = self
+            .by_expiry
+            .range(..(wall, 0))
+            .filter_map(|((_, arrival), id)| {
+                let entry = self.entries.get(id)?;
+                Some((entry.transaction.transaction().sender, *arrival))
+            })
+            .collect();
+        for (key, arrival) in lapsed {
+            self.leave_queue(&key, arrival, None);
+        }
+    }
+
     /// The moment since which the most neglected member has been waiting, for the leader-suspicion
-    /// timer; `None` if nobody waits. Members whose oldest transaction has expired by the wall clock
-    /// do not count: no leader may propose it. Nor do those whose oldest transaction expires so late
+    /// timer; `None` if nobody waits. Members whose oldest transaction has expired by the wall clock, and
+    /// has not [lapsed](Mempool::lapse) yet, do not count: no leader may propose it. Nor do those whose oldest transaction expires so late
     /// that a leader whose clock is behind, within the allowed drift, must still refuse it: else any
     /// member could have leaders suspected at will. Never before the last [`Mempool::reset_waiting`].
     pub fn oldest_waiting(&self, wall: Timestamp) -> Option<Duration> {

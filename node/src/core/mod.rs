@@ -29,7 +29,8 @@ pub mod wire;
 mod tests;
 
 pub use api::{
-    CommittedBlock, CoreStatus, Guard, Input, Now, Outgoing, PeerInput, Ready, Report, Ticket, VerifiedBlock,
+    CommittedBlock, CoreStatus, Footprint, Guard, Input, Now, Outgoing, PeerInput, Ready, Report, Ticket,
+    VerifiedBlock,
 };
 pub use open::{CoreConfig, Memory, OpenError};
 
@@ -52,6 +53,9 @@ use wire::PeerFrame;
 
 /// How often what has expired is looked for, in a chain that stands still.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Transactions executed in one step while catching up, before votes and timers get their turn.
+const CATCH_UP_TRANSACTIONS: usize = 4096;
 
 /// Bytes of blocks served to one peer in a second; above that its requests go unanswered.
 const SERVED_BYTES_PER_SECOND: u64 = 128 << 20;
@@ -149,6 +153,18 @@ impl<S: Store> Core<S> {
             evidence: self.evidence,
             view_changes: self.view_changes,
             peers: claims.into_iter().map(Option::unwrap_or_default).collect(),
+        }
+    }
+
+    /// How much it keeps of what peers and clients can make it keep.
+    pub fn footprint(&self) -> Footprint {
+        Footprint {
+            replica: self.replica.held(),
+            pending_blocks: self.ledger.pending_count(),
+            proposals: self.proposals.held(),
+            mempool: (self.mempool.len(), self.mempool.bytes()),
+            gossip: self.gossip.held(),
+            sync: self.sync.held(),
         }
     }
 
@@ -321,10 +337,15 @@ impl<S: Store> Core<S> {
         self.replica.tick(now);
         self.gossip.tick(now);
         self.sync.tick(now);
+        let mut budget = CATCH_UP_TRANSACTIONS;
         loop {
+            // What the replica has decided is carried out before anything else is put to it: a block
+            // that it has just committed must not be fetched, nor one it voted on be forgotten.
             let mut progress = self.take_outputs();
             progress |= self.execute_proposals();
-            progress |= self.catch_up();
+            progress |= self.take_outputs();
+            progress |= self.catch_up(&mut budget);
+            progress |= self.take_outputs();
             progress |= self.lead();
             if !progress {
                 break;
@@ -384,7 +405,8 @@ impl<S: Store> Core<S> {
         // No later block may carry an earlier time than either.
         let drift = self.ledger.genesis().parameters.max_clock_drift_ms;
         let time = self.ledger.tip().timestamp.max(self.now.wall.minus_ms(drift));
-        let expired = self.mempool.expire(time, self.now.monotonic);
+        self.mempool.lapse(self.now.wall);
+        let expired = self.mempool.expire(time);
         if !expired.is_empty() {
             self.gossip.removed(&expired);
             self.building.reports.push(Report::Expired(expired));

@@ -69,6 +69,11 @@ impl Proposals {
         self.wanted.iter().filter(|(block, _)| ids_missing(block)).map(|(_, wanted)| wanted.ask_at).min()
     }
 
+    /// Blocks known, and blocks to be executed.
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.known.len(), self.wanted.len())
+    }
+
     /// Transactions of blocks in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.known.values().filter_map(|known| known.ids.as_ref()).map(|ids| ids.len()).sum()
@@ -314,7 +319,7 @@ impl<S: Store> Core<S> {
         }
         let blocks: Vec<BlockHash> = self.proposals.known.keys().copied().collect();
         for block in blocks {
-            let dropped = self.mempool.unmark(&block, self.now.monotonic);
+            let dropped = self.mempool.unmark(&block);
             self.gossip.deferred(&dropped, self.now.monotonic);
         }
         self.proposals.known.retain(|_, known| known.stored);
@@ -346,7 +351,7 @@ impl<S: Store> Core<S> {
             if known.stored {
                 writes.push(Write::delete(Column::Bodies, records::block_key(known.header.height, &hash)));
             }
-            let dropped = self.mempool.unmark(&hash, self.now.monotonic);
+            let dropped = self.mempool.unmark(&hash);
             self.gossip.deferred(&dropped, self.now.monotonic);
         }
         writes.push(Write::delete(Column::Votes, records::vote_key(records::PREPARE, height)));

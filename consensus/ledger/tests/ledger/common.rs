@@ -94,6 +94,7 @@ pub(crate) fn header_on_tip<S: Store>(
             View(0),
             ValidatorIndex(0),
             Timestamp(START),
+            usize::MAX,
             &mut std::iter::once(transaction(ALICE, u64::MAX, vec![create_asset("x")])),
         )
         .expect("a proposal on nothing")
@@ -119,7 +120,7 @@ pub(crate) fn propose<S: Store>(
     let count = transactions.len();
     let now = Timestamp(START);
     let proposed = ledger
-        .propose(parent, View(0), ValidatorIndex(0), now, &mut transactions.into_iter())
+        .propose(parent, View(0), ValidatorIndex(0), now, usize::MAX, &mut transactions.into_iter())
         .expect("proposes");
     assert_eq!(proposed.skipped, []);
     let (header, taken, _) = proposed.block.expect("something fits");

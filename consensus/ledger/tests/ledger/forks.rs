@@ -86,7 +86,9 @@ fn a_transaction_has_one_effect() {
     let refused = |refusal| vec![(twice.id(), refusal)];
     let now = Timestamp(START);
     let attempt = |ledger: &mut Ledger<MemoryStore>, parent, transactions: Vec<VerifiedTransaction>| {
-        ledger.propose(parent, View(0), ValidatorIndex(0), now, &mut transactions.into_iter()).unwrap()
+        ledger
+            .propose(parent, View(0), ValidatorIndex(0), now, usize::MAX, &mut transactions.into_iter())
+            .unwrap()
     };
     // In the same block.
     let both = vec![twice.clone(), twice.clone()];

@@ -14,8 +14,9 @@ use quorate_types::transaction::VerifiedTransaction;
 fn commit_at(ledger: &mut Ledger<MemoryStore>, time: u64, transactions: Vec<VerifiedTransaction>) {
     let parent = ledger.tip().block;
     let mut candidates = transactions.into_iter();
-    let proposed =
-        ledger.propose(parent, View(0), ValidatorIndex(0), Timestamp(START + time), &mut candidates).unwrap();
+    let proposed = ledger
+        .propose(parent, View(0), ValidatorIndex(0), Timestamp(START + time), usize::MAX, &mut candidates)
+        .unwrap();
     assert_eq!(proposed.skipped, []);
     let committed = ledger.commit(proposed.block.unwrap().0.hash()).unwrap();
     ledger.apply(&committed);
@@ -176,8 +177,14 @@ fn a_missing_page_is_damage() {
     let (mut ledger, _) = Ledger::open(store, genesis()).unwrap();
     let parent = ledger.tip().block;
     let now = Timestamp(START);
-    let refused =
-        ledger.propose(parent, View(0), ValidatorIndex(0), now, &mut [asset_until(1, 1_000)].into_iter());
+    let refused = ledger.propose(
+        parent,
+        View(0),
+        ValidatorIndex(0),
+        now,
+        usize::MAX,
+        &mut [asset_until(1, 1_000)].into_iter(),
+    );
     assert!(matches!(refused, Err(LedgerError::Store(StoreError::Corrupt(_)))));
     assert_eq!(ledger.pending_count(), 0);
 }

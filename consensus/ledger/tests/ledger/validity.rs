@@ -96,8 +96,9 @@ fn a_leader_whose_clock_lags_repeats_the_parents_time() {
     let base = ledger.tip().block;
     let first = propose(&mut ledger, base, vec![asset(1)]);
     let early = Timestamp(START - 500_000);
-    let proposed =
-        ledger.propose(first, View(0), ValidatorIndex(0), early, &mut [asset(2)].into_iter()).unwrap();
+    let proposed = ledger
+        .propose(first, View(0), ValidatorIndex(0), early, usize::MAX, &mut [asset(2)].into_iter())
+        .unwrap();
     let (header, transactions, result) = proposed.block.unwrap();
     assert_eq!(header.timestamp, Timestamp(START));
     let mut replica = Ledger::in_memory(genesis());
@@ -132,11 +133,13 @@ fn the_limits_of_a_block() {
     let mut candidates = four.clone().into_iter();
     let parent = tight.tip().block;
     let now = Timestamp(START);
-    let proposed = tight.propose(parent, View(0), ValidatorIndex(0), now, &mut candidates).unwrap();
+    let proposed =
+        tight.propose(parent, View(0), ValidatorIndex(0), now, usize::MAX, &mut candidates).unwrap();
     assert_eq!(proposed.block.unwrap().1, four[..2]);
     let mut roomy = Ledger::in_memory(genesis_of(roomy));
     let mut candidates = four.clone().into_iter();
-    let proposed = roomy.propose(parent, View(0), ValidatorIndex(0), now, &mut candidates).unwrap();
+    let proposed =
+        roomy.propose(parent, View(0), ValidatorIndex(0), now, usize::MAX, &mut candidates).unwrap();
     assert_eq!(proposed.block.unwrap().1, four[..3]);
     assert_eq!(candidates.next().map(|t| t.id()), Some(four[3].id()), "not drawn without need");
 }
@@ -199,8 +202,9 @@ fn transactions_that_may_not_stand_in_a_block() {
         // and in one's own.
         let parent = ledger.tip().block;
         let now = Timestamp(START);
-        let proposed =
-            ledger.propose(parent, View(0), ValidatorIndex(0), now, &mut transactions.into_iter()).unwrap();
+        let proposed = ledger
+            .propose(parent, View(0), ValidatorIndex(0), now, usize::MAX, &mut transactions.into_iter())
+            .unwrap();
         assert_eq!(proposed.skipped, [(bad.id(), refusal)]);
         assert_eq!(proposed.block.unwrap().1, [asset(7)]);
     }
@@ -219,8 +223,9 @@ fn admission_holds_against_clock_and_tip() {
     let mut ledger = ledger();
     let parent = ledger.tip().block;
     let now = Timestamp(START + 5_000);
-    let proposed =
-        ledger.propose(parent, View(0), ValidatorIndex(0), now, &mut [asset(1)].into_iter()).unwrap();
+    let proposed = ledger
+        .propose(parent, View(0), ValidatorIndex(0), now, usize::MAX, &mut [asset(1)].into_iter())
+        .unwrap();
     ledger.commit(proposed.block.unwrap().0.hash()).unwrap();
     let short = transaction_until(ALICE, 2, 4_000, vec![create_asset("b")]);
     // The clock lags behind the tip: the tip decides.
@@ -236,7 +241,14 @@ fn only_the_leader_of_the_view_proposes_and_only_on_what_is_known() {
     let (parent, now) = (ledger.tip().block, Timestamp(START));
     let mut attempt = |parent, view, proposer| {
         ledger
-            .propose(parent, View(view), ValidatorIndex(proposer), now, &mut [asset(1)].into_iter())
+            .propose(
+                parent,
+                View(view),
+                ValidatorIndex(proposer),
+                now,
+                usize::MAX,
+                &mut [asset(1)].into_iter(),
+            )
             .map(|_| ())
     };
     assert!(matches!(attempt(parent, 0, 1), Err(LedgerError::NotLeader { .. })));
@@ -251,7 +263,7 @@ fn no_candidates_no_block() {
     let mut ledger = ledger();
     let parent = ledger.tip().block;
     let proposed = ledger
-        .propose(parent, View(0), ValidatorIndex(0), Timestamp(START), &mut std::iter::empty())
+        .propose(parent, View(0), ValidatorIndex(0), Timestamp(START), usize::MAX, &mut std::iter::empty())
         .unwrap();
     assert!(proposed.block.is_none());
     assert_eq!(ledger.pending_count(), 0);

@@ -72,11 +72,16 @@ fn check_consistent(pool: &Mempool) {
     assert_eq!(pool.used_reserve.bytes, bytes(true));
     assert_eq!(pool.used.transactions + pool.used_reserve.transactions, entries.len());
     assert_eq!(pool.by_expiry.len(), entries.len());
-    assert_eq!(pool.senders.values().map(|s| s.queue.len()).sum::<usize>(), entries.len());
+    assert_eq!(pool.senders.values().map(|s| s.held).sum::<usize>(), entries.len());
+    assert!(pool.senders.values().all(|s| s.held > 0));
+    let queued =
+        |e: &&&Entry| pool.senders[&e.transaction.transaction().sender].queue.contains_key(&e.arrival);
+    let queued: Vec<&&Entry> = entries.iter().filter(queued).collect();
+    assert_eq!(pool.senders.values().map(|s| s.queue.len()).sum::<usize>(), queued.len());
     assert_eq!(pool.senders.values().map(|s| s.used.bytes).sum::<usize>(), pool.used.bytes);
-    assert_eq!(pool.heads.len(), pool.senders.len());
+    assert_eq!(pool.heads.len(), pool.senders.values().filter(|s| !s.queue.is_empty()).count());
     assert!(pool.heads.iter().all(|(since, key)| pool.senders[key].head_since == *since));
-    let ready = entries.iter().filter(|e| !pool.marks.contains_key(&e.transaction.id())).count();
+    let ready = queued.iter().filter(|e| !pool.marks.contains_key(&e.transaction.id())).count();
     assert_eq!(pool.senders.values().map(|s| s.ready.len()).sum::<usize>(), ready);
     let marks: usize = pool.marks.values().map(|count| *count as usize).sum();
     assert_eq!(marks, pool.proposals.values().map(Vec::len).sum::<usize>());
@@ -183,9 +188,9 @@ fn proposed_ones_are_set_aside_and_come_back_in_their_old_order() {
     pool.mark_proposed(block(2), &all[1..4]);
     pool.mark_proposed(block(2), &all[1..4]);
     assert_eq!(picked(&pool, 10), all[4..]);
-    assert_eq!(pool.unmark(&block(2), ms(1)), []);
+    assert_eq!(pool.unmark(&block(2)), []);
     assert_eq!(picked(&pool, 10), all[2..], "the second stands in the first proposal still");
-    pool.unmark(&block(1), ms(1));
+    pool.unmark(&block(1));
     assert_eq!(picked(&pool, 10), all);
     check_consistent(&pool);
 }
@@ -198,7 +203,7 @@ fn an_id_proposed_before_its_body_came_is_no_candidate() {
     assert!(pool.is_marked(&early.id()));
     put(&mut pool, &early, 0).expect("room");
     assert_eq!(picked(&pool, 10), []);
-    pool.unmark(&block(1), ms(1));
+    pool.unmark(&block(1));
     assert_eq!(picked(&pool, 10), [early.id()]);
 }
 
@@ -229,8 +234,8 @@ fn expiry_takes_exactly_what_can_commit_no_more() {
     for t in &all {
         put(&mut pool, t, 0).expect("room");
     }
-    assert_eq!(pool.expire(Timestamp(10), ms(1)), [], "may still commit at its last moment");
-    assert_eq!(pool.expire(Timestamp(21), ms(1)), ids(&[all[1].clone(), all[2].clone(), all[3].clone()]));
+    assert_eq!(pool.expire(Timestamp(10)), [], "may still commit at its last moment");
+    assert_eq!(pool.expire(Timestamp(21)), ids(&[all[1].clone(), all[2].clone(), all[3].clone()]));
     assert_eq!(picked(&pool, 10), [all[0].id()]);
     assert_eq!(pool.trace(&all[1].id()).expect("kept").committed, None);
     check_consistent(&pool);
@@ -258,7 +263,7 @@ fn the_reserve_is_for_marked_proposals_only_and_bounded() {
 
     // The first commits and leaves room for one; the rest of a dropped proposal has to go.
     pool.committed(&block(9), Height(1), &all[..1], ms(1));
-    assert_eq!(pool.unmark(&block(1), ms(1)), ids(&all[2..9]));
+    assert_eq!(pool.unmark(&block(1)), ids(&all[2..9]));
     assert!(pool.contains(&all[1].id()));
     check_consistent(&pool);
 }
@@ -309,6 +314,26 @@ fn nobody_is_suspected_over_what_has_expired() {
     assert_eq!(pool.oldest_waiting(Timestamp(900)), None);
 }
 
+#[test]
+fn what_has_lapsed_hides_nobody_and_is_no_candidate() {
+    let mut pool = pool(Limits::default());
+    let (early, late) = (transaction(1, 1, 100, 1), transaction(1, 2, 5_000, 1));
+    put(&mut pool, &early, 10).expect("room");
+    put(&mut pool, &late, 20).expect("room");
+    assert_eq!(pool.oldest_waiting(Timestamp(101)), None, "the oldest has expired");
+    pool.lapse(Timestamp(101));
+    assert_eq!(pool.oldest_waiting(Timestamp(101)), Some(ms(20)), "the next waits since it came");
+    assert_eq!(picked(&pool, 10), [late.id()]);
+    assert!(pool.contains(&early.id()), "a slower clock may still propose it");
+    check_consistent(&pool);
+    pool.mark_proposed(block(1), &[early.id()]);
+    pool.unmark(&block(1));
+    assert_eq!(picked(&pool, 10), [late.id()], "a dropped proposal brings it back no more");
+    pool.committed(&block(2), Height(1), &[early, late], ms(200));
+    assert!(pool.is_empty());
+    check_consistent(&pool);
+}
+
 /// What may happen to a mempool, on a dozen transactions and three blocks.
 #[derive(Debug, Clone)]
 enum Event {
@@ -318,6 +343,7 @@ enum Event {
     Unmark(u8),
     Commit(u8, Vec<usize>),
     Expire(u64),
+    Lapse(u64),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -331,6 +357,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0..3u8).prop_map(Event::Unmark),
         1 => (0..3u8, some).prop_map(|(block, some)| Event::Commit(block, some)),
         1 => (0..5u64).prop_map(Event::Expire),
+        1 => (0..5u64).prop_map(Event::Lapse),
     ]
 }
 
@@ -355,13 +382,14 @@ proptest! {
                     let some: Vec<_> = some.into_iter().map(|n| all[n].id()).collect();
                     pool.mark_proposed(block(b), &some);
                 }
-                Event::Unmark(b) => drop(pool.unmark(&block(b), now)),
+                Event::Unmark(b) => drop(pool.unmark(&block(b))),
                 Event::Commit(b, some) => {
                     let some: Vec<_> = some.into_iter().map(|n| all[n].clone()).collect();
                     pool.committed(&block(b), Height(at), &some, now);
                     prop_assert!(some.iter().all(|t| !pool.contains(&t.id())));
                 }
-                Event::Expire(time) => drop(pool.expire(Timestamp(time), now)),
+                Event::Expire(time) => drop(pool.expire(Timestamp(time))),
+                Event::Lapse(wall) => pool.lapse(Timestamp(wall)),
             }
             check_consistent(&pool);
             prop_assert!(pool.used.transactions <= 8);
