@@ -1,11 +1,15 @@
-//! **Whole consortiums on one machine**: for the end-to-end tests, `make demo` and `make devnet`.
+//! **Whole consortiums on one machine**: simulated in one thread, or founded by the real ceremony and run
+//! by real processes for the end-to-end tests, `make demo` and `make devnet`.
 //!
-//! A consortium here is founded by the real ceremony and run by real processes, each validator with
+//! A consortium of processes is founded by the real ceremony and run by real processes, each validator with
 //! its own keys, directory and QUIC port. The programs are those that users run, `quorate-node` and
 //! `quorate`, so they have to be built first; see [`programs`].
 //!
 //! | module | subject |
 //! |---|---|
+//! | [`simulator`] | whole nodes on a virtual clock, from a seed |
+//! | [`adversaries`] | validators that lie, one behaviour a file |
+//! | [`invariants`] | what must hold at every step, one a file |
 //! | [`consortium`] | founding; starting, killing and asking validators |
 //! | [`programs`] | where the built programs are; running `quorate` as a member |
 //! | [`load`] | transactions without end, and a record of what was acknowledged |
@@ -14,13 +18,19 @@
 //! | [`claim`] | directories that one program at a time uses |
 //! | [`wait`] | waiting for conditions, with a deadline |
 
+pub mod adversaries;
 pub mod audited;
 pub mod claim;
 pub mod consortium;
+pub mod invariants;
 pub mod load;
 pub mod packages;
 pub mod programs;
+pub mod simulator;
 pub mod wait;
+
+#[path = "../../consensus/ledger/tests/ledger/reference.rs"]
+mod reference;
 
 pub use audited::{Audited, audit};
 pub use consortium::{Consortium, Plan};

@@ -1,0 +1,509 @@
+//! What the daemon's shell does for its core, done for every machine of the world.
+
+use super::consortium::index;
+use super::disk::Disk;
+use super::machine::{Armed, Stage};
+use super::scenario::Point;
+use super::transcript::describe;
+use super::wire::Verdict;
+use super::world::{Event, Frame, World};
+use crate::adversaries::{Parcel, Stage as LiarStage};
+use crate::invariants::Observed;
+use quorate_client::protocol::SubmitError;
+use quorate_ledger::{Column, Refusal};
+use quorate_node::core::api::{CommittedBlock, Input, Outgoing, Ready, Report};
+use quorate_types::outcome::Outcome;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How often a full disk is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl World {
+    /// Gives a machine something to do: at once, or when it is free.
+    pub(super) fn input(&mut self, machine: usize, input: Input) {
+        let now = self.now;
+        let m = &mut self.machines[machine];
+        if m.core.is_none() {
+            return;
+        }
+        if m.is_free(now) {
+            self.step(machine, input);
+            return;
+        }
+        m.inbox.push_back(input);
+        self.wake_later(machine);
+    }
+
+    fn wake_later(&mut self, machine: usize) {
+        let m = &mut self.machines[machine];
+        if !m.waking {
+            m.waking = true;
+            let (at, boot) = (m.free_at(), m.boot);
+            self.at(at, Event::Wake { machine, boot });
+        }
+    }
+
+    pub(super) fn wake(&mut self, machine: usize, boot: u64) {
+        let now = self.now;
+        let m = &mut self.machines[machine];
+        if m.boot != boot {
+            return;
+        }
+        m.waking = false;
+        while self.machines[machine].free_at() <= now {
+            let Some(input) = self.machines[machine].inbox.pop_front() else { return };
+            self.step(machine, input);
+        }
+        if !self.machines[machine].inbox.is_empty() {
+            self.wake_later(machine);
+        }
+    }
+
+    pub(super) fn tick(&mut self, machine: usize, boot: u64) {
+        let now = self.now;
+        let m = &mut self.machines[machine];
+        if m.boot != boot || m.core.is_none() || m.tick_at > now {
+            return;
+        }
+        m.tick_at = Duration::MAX;
+        if !m.is_free(now) {
+            self.input(machine, Input::Tick);
+            return;
+        }
+        self.step(machine, Input::Tick);
+        let m = &self.machines[machine];
+        let due = m.core.as_ref().map(|core| m.world_time(core.deadline()));
+        if due.is_some_and(|due| due <= now) && self.is_honest(machine) {
+            self.fail("timers pass", format!("{} has something due again at once", self.name(machine)));
+        }
+    }
+
+    fn step(&mut self, machine: usize, input: Input) {
+        self.machines[machine].step(self.now, input);
+        self.hand_on(machine);
+    }
+
+    /// Takes what the core wants done.
+    pub(super) fn hand_on(&mut self, machine: usize) {
+        while let Some(mut ready) = self.machines[machine].core.as_mut().and_then(|core| core.take_ready()) {
+            for out in std::mem::take(&mut ready.now) {
+                self.send(machine, out);
+            }
+            self.machines[machine].queue.push_back(ready);
+        }
+        self.start_group(machine);
+        let m = &mut self.machines[machine];
+        let Some(core) = &m.core else { return };
+        let (deadline, footprint) = (core.deadline(), core.footprint());
+        let due = m.world_time(deadline).max(self.now + Duration::from_nanos(1));
+        if due < m.tick_at && deadline < Duration::MAX {
+            m.tick_at = due;
+            let boot = m.boot;
+            self.at(due, Event::Tick { machine, boot });
+        }
+        self.observe(machine, &Observed::Stepped { footprint });
+    }
+
+    fn start_group(&mut self, machine: usize) {
+        if !self.machines[machine].begin_group() {
+            return;
+        }
+        let Some(group) = &mut self.machines[machine].group else { return };
+        let empty = group.readies.iter().all(|ready| ready.persist.is_empty()) && group.guard().is_none();
+        let delay = if empty {
+            group.stage = Stage::Say;
+            Duration::from_micros(20)
+        } else {
+            let (least, most) = self.scenario.disk_us;
+            self.disks.micros(least, most)
+        };
+        let boot = self.machines[machine].boot;
+        self.after(delay, Event::Disk { machine, boot });
+    }
+
+    /// Whether the machine dies here.
+    fn dies(&mut self, machine: usize, point: Point) -> bool {
+        let m = &mut self.machines[machine];
+        let matters = m.group.as_ref().is_some_and(|group| group.sync());
+        let Some(Armed { power, back, .. }) = m.armed.filter(|armed| armed.point == point && matters) else {
+            return false;
+        };
+        m.armed = None;
+        self.count(if power { "power loss at a persistence point" } else { "kill at a persistence point" });
+        self.die(machine, power);
+        self.machines[machine].down += 1;
+        self.at(back, Event::Start(machine));
+        true
+    }
+
+    pub(super) fn disk_step(&mut self, machine: usize, boot: u64) {
+        let m = &mut self.machines[machine];
+        let Some(group) = m.group.as_mut().filter(|_| m.boot == boot) else { return };
+        let (least, most) = self.scenario.disk_us;
+        match group.stage {
+            Stage::Write => {
+                if m.full > 0 {
+                    self.after(LOOK_AGAIN, Event::Disk { machine, boot });
+                    return;
+                }
+                if self.dies(machine, Point::BeforeWrite) {
+                    return;
+                }
+                let m = &mut self.machines[machine];
+                let Some(group) = &mut m.group else { return };
+                for ready in &group.readies {
+                    if !ready.persist.is_empty() {
+                        m.disk.write(&ready.persist);
+                    }
+                    for write in ready.persist.iter().filter(|write| write.column == Column::Votes) {
+                        match &write.key {
+                            key if write.value.is_none() || key.starts_with(b"guard") => {}
+                            key if key.starts_with(b"prepare/") => self.reach.hit("record of Prepare"),
+                            key if key.starts_with(b"commit/") => self.reach.hit("record of Commit"),
+                            key if key == b"view" => self.reach.hit("record of a view"),
+                            _ => {}
+                        }
+                    }
+                }
+                group.stage = Stage::Sync;
+                let sync = group.sync();
+                let delay = if sync { self.disks.micros(least, most) } else { Duration::ZERO };
+                self.after(delay, Event::Disk { machine, boot });
+            }
+            Stage::Sync => {
+                if self.dies(machine, Point::BeforeSync) {
+                    return;
+                }
+                let m = &mut self.machines[machine];
+                let Some(group) = &mut m.group else { return };
+                if group.sync() {
+                    if m.sync_fails {
+                        m.sync_fails = false;
+                        self.count("failed sync");
+                        self.sync_failed(machine);
+                        return;
+                    }
+                    m.disk.sync();
+                }
+                group.stage = Stage::Guard;
+                self.disk_step(machine, boot);
+            }
+            Stage::Guard => {
+                if self.dies(machine, Point::BeforeGuard) {
+                    return;
+                }
+                let m = &mut self.machines[machine];
+                let Some(group) = &mut m.group else { return };
+                group.stage = Stage::Say;
+                if let Some(guard) = group.guard() {
+                    m.remember(guard);
+                    let delay = self.disks.micros(least / 2, most / 2);
+                    self.after(delay, Event::Disk { machine, boot });
+                } else {
+                    self.disk_step(machine, boot);
+                }
+            }
+            Stage::Say => self.say(machine, boot),
+        }
+    }
+
+    /// The group is safe: what waited for it may leave.
+    fn say(&mut self, machine: usize, boot: u64) {
+        if self.dies(machine, Point::BeforeSend) {
+            return;
+        }
+        let Some(group) = self.machines[machine].group.take() else { return };
+        let sync = group.sync();
+        let mut readies: Vec<Ready> = group.readies;
+        let last = readies.last().map_or(0, |ready| ready.number);
+        let dies = sync && self.machines[machine].armed.is_some_and(|a| a.point == Point::WhileSending);
+        let messages: usize = readies.iter().map(|ready| ready.then.len()).sum();
+        let mut said = 0;
+        for ready in &mut readies {
+            for out in std::mem::take(&mut ready.then) {
+                if dies && 2 * said >= messages {
+                    break;
+                }
+                said += 1;
+                self.send(machine, out);
+            }
+        }
+        if dies && let Some(Armed { power, back, .. }) = self.machines[machine].armed.take() {
+            self.count(if power {
+                "power loss at a persistence point"
+            } else {
+                "kill at a persistence point"
+            });
+            self.die(machine, power);
+            self.machines[machine].down += 1;
+            self.at(back, Event::Start(machine));
+            return;
+        }
+        self.input(machine, Input::Persisted(last));
+        for ready in readies {
+            for report in ready.reports {
+                self.report(machine, report);
+                if self.machines[machine].boot != boot || self.failure.is_some() {
+                    return;
+                }
+            }
+        }
+        self.start_group(machine);
+    }
+
+    fn report(&mut self, machine: usize, report: Report) {
+        let name = self.name(machine);
+        match report {
+            Report::Committed(block) => {
+                let header = &block.finality.header;
+                let height = header.height;
+                self.transcript.note(self.now, &block.hash.0.0, || {
+                    format!(
+                        "{name} committed height {height} {:?}, {} transactions",
+                        block.hash,
+                        block.outcomes.len()
+                    )
+                });
+                self.machines[machine].reported = height;
+                if !self.is_honest(machine) {
+                    return;
+                }
+                self.reach.hit(match () {
+                    () if block.caught_up => "commits: by catching up",
+                    () if block.finality.descendants.is_empty() => "commits: by its own certificate",
+                    () => "commits: through a descendant",
+                });
+                let disk = self.machines[machine].disk.clone();
+                self.committed(machine, &block, &disk);
+            }
+            Report::Admission { verdicts, .. } => {
+                for (id, verdict) in verdicts {
+                    self.reach.hit(admission(&verdict));
+                    if let Err(why) = &verdict {
+                        self.transcript.say(self.now, &format!("{name} refuses {id:?}: {why}"));
+                    }
+                    self.outlook.admitted(machine, &id, verdict.is_ok());
+                }
+            }
+            Report::Expired(_) => self.reach.hit("transactions expire"),
+            Report::Fault { peer, what } => {
+                self.transcript.say(self.now, &format!("{name} blames validator {peer}: {what}"));
+                self.reach.fault(&what);
+            }
+            Report::Evidence { signer, what } => {
+                self.transcript.say(self.now, &format!("{name} has evidence against {signer}: {what}"));
+                if self.is_honest(machine) {
+                    self.reach.evidence(&what);
+                }
+                self.observe(machine, &Observed::Evidence { against: signer, what: &what });
+            }
+            Report::View { view, active, why } => {
+                let how = if active { "enters" } else { "moves to" };
+                self.transcript.say(self.now, &format!("{name} {how} view {view}: {why}"));
+                if self.is_honest(machine) {
+                    self.reach.view(&why);
+                }
+            }
+            Report::Halted(why) => self.halted(machine, why),
+        }
+    }
+
+    /// An honest machine has a block that is final.
+    pub(super) fn committed(&mut self, machine: usize, block: &CommittedBlock, disk: &Disk) {
+        let height = block.finality.header.height;
+        for outcome in &block.outcomes {
+            let applied = *outcome == Outcome::Applied;
+            self.reach.hit(if applied { "outcome: applied" } else { "outcome: failed" });
+        }
+        for transaction in &block.transactions {
+            let id = transaction.id();
+            if self.clients.is_forbidden(&id) {
+                self.fail("what is refused never commits", format!("{id:?} stands at height {height}"));
+            }
+            self.placed.entry(id).or_insert(height);
+        }
+        self.top = self.top.max(height);
+        let disk = (!self.machines[machine].damaged).then_some(disk);
+        self.observe(machine, &Observed::Committed { block, disk });
+    }
+
+    /// Sends what a core wants sent, through its liar if it has one.
+    pub(super) fn send(&mut self, machine: usize, out: Outgoing) {
+        if self.liars.contains_key(&machine) {
+            let parcel = Parcel { to: out.to, lane: out.lane, bytes: out.frame, delay: Duration::ZERO };
+            self.with_liar(machine, |liar, stage| liar.send(stage, parcel));
+            return;
+        }
+        self.observe(machine, &Observed::Sent { lane: out.lane, bytes: &out.frame });
+        let honest = self.is_honest(machine);
+        let frame = Frame { from: self.validator(machine), lane: out.lane, bytes: out.frame, honest };
+        self.transmit(machine, out.to.as_usize(), frame, Duration::ZERO);
+    }
+
+    /// Lets a liar act, and carries off what it lets out.
+    pub(super) fn with_liar<R>(
+        &mut self,
+        machine: usize,
+        act: impl FnOnce(&mut Box<dyn crate::adversaries::Liar>, &mut LiarStage<'_>) -> R,
+    ) -> Option<R> {
+        let mut liar = self.liars.remove(&machine)?;
+        let me = self.validator(machine);
+        let mut stage = LiarStage {
+            dice: &mut self.dice,
+            me,
+            key: &self.consortium.vote_keys[me.as_usize()],
+            committee: &self.committee,
+            out: Vec::new(),
+        };
+        let result = act(&mut liar, &mut stage);
+        let out = stage.out;
+        self.liars.insert(machine, liar);
+        for parcel in out {
+            let frame = Frame { from: me, lane: parcel.lane, bytes: parcel.bytes, honest: false };
+            self.transmit(machine, parcel.to.as_usize(), frame, parcel.delay);
+        }
+        Some(result)
+    }
+
+    pub(super) fn lie(&mut self, machine: usize) {
+        if self.machines[machine].core.is_some() {
+            self.with_liar(machine, |liar, stage| liar.idle(stage));
+        }
+        let pause = self.dice.millis(50, 600);
+        self.after(pause, Event::Lie(machine));
+    }
+
+    /// Puts a frame on the link to a validator.
+    fn transmit(&mut self, from: usize, to: usize, frame: Frame, delay: Duration) {
+        if to >= self.scenario.n {
+            return;
+        }
+        let target = self.machine_of(from, to);
+        // A twin is heard by those only who take it for the validator.
+        let unseen = self.machine_of(target, self.machines[from].identity) != from;
+        if unseen || target == from || !self.machines[target].connected.contains(&from) {
+            return;
+        }
+        let arrivals =
+            self.network.send(self.now + delay, from, target, super::wire::lane_number(frame.lane));
+        if self.transcript.is_verbose() {
+            let what = describe(frame.lane, &frame.bytes);
+            let fate = match &arrivals[..] {
+                [] => "lost".to_owned(),
+                all => {
+                    let times: Vec<String> =
+                        all.iter().map(|at| format!("{:.3}", at.as_secs_f64() * 1000.0)).collect();
+                    format!("arrives {}", times.join(", "))
+                }
+            };
+            let line = format!("{} -> {}  {what}  ({fate})", self.name(from), self.name(target));
+            self.transcript.note(self.now, &frame.bytes, || line);
+        } else {
+            self.transcript.note(self.now, &frame.bytes, String::new);
+        }
+        let boot = self.machines[target].boot;
+        let frame = Rc::new(frame);
+        for at in arrivals {
+            self.at(at, Event::Arrive { to: target, boot, frame: Rc::clone(&frame) });
+        }
+    }
+
+    pub(super) fn arrive(&mut self, to: usize, boot: u64, frame: &Frame) {
+        if self.machines[to].boot != boot || self.machines[to].core.is_none() {
+            return;
+        }
+        let passed = if self.liars.contains_key(&to) {
+            self.with_liar(to, |liar, stage| liar.hears(stage, frame.from, frame.lane, &frame.bytes))
+        } else {
+            Some(true)
+        };
+        if passed == Some(false) {
+            return;
+        }
+        let verdict: Verdict = self.checks.check(frame.from, frame.lane, &frame.bytes);
+        match verdict {
+            Ok(input) => {
+                if self.is_honest(to) {
+                    self.reach.heard(&input);
+                }
+                self.input(to, Input::Peer { from: frame.from, frame: input });
+            }
+            Err(why) => {
+                if self.is_honest(to) {
+                    self.reach.refused(&why);
+                }
+                if frame.honest {
+                    self.observe(to, &Observed::Refused { from: frame.from, why: &why });
+                }
+            }
+        }
+    }
+
+    /// Clients act.
+    pub(super) fn load(&mut self, burst: bool) {
+        if self.healed.is_some() {
+            return;
+        }
+        let submission = if burst {
+            self.clients.burst(self.now, self.scenario.load.burst)
+        } else {
+            self.clients.act(self.now)
+        };
+        let mut sound = Vec::new();
+        for transaction in submission.transactions {
+            match transaction {
+                Ok(transaction) => sound.push(transaction),
+                Err(_) => self.reach.hit("client refused: does not verify"),
+            }
+        }
+        for machine in submission.to {
+            self.submit(machine, sound.clone());
+        }
+    }
+
+    pub(super) fn submit(
+        &mut self,
+        machine: usize,
+        transactions: Vec<quorate_types::transaction::VerifiedTransaction>,
+    ) {
+        if transactions.is_empty() {
+            return;
+        }
+        self.tickets += 1;
+        let ticket = quorate_node::core::Ticket(self.tickets);
+        if self.transcript.is_verbose() {
+            let ids: Vec<_> = transactions.iter().map(|transaction| transaction.id()).collect();
+            let line = format!("clients submit {} to {}: {ids:?}", ids.len(), self.name(machine));
+            self.transcript.say(self.now, &line);
+        }
+        self.input(machine, Input::Submit { ticket, transactions });
+    }
+
+    /// Tells a machine of a connection, or of its end.
+    pub(super) fn tell_connection(&mut self, machine: usize, peer: usize, up: bool) {
+        let validator = index(self.machines[peer].identity);
+        if up {
+            self.machines[machine].connected.insert(peer);
+            self.input(machine, Input::PeerUp(validator));
+        } else {
+            self.machines[machine].connected.remove(&peer);
+            self.input(machine, Input::PeerDown(validator));
+        }
+    }
+}
+
+fn admission(verdict: &Result<(), SubmitError>) -> &'static str {
+    match verdict {
+        Ok(()) => "submitted: taken",
+        Err(SubmitError::Refused(Refusal::AlreadyCommitted)) => "submitted: already committed",
+        Err(SubmitError::Refused(Refusal::Expired { .. })) => "submitted: expired",
+        Err(SubmitError::Refused(Refusal::UnknownSender)) => "submitted: not a member",
+        Err(SubmitError::Refused(Refusal::TooFarAhead { .. })) => "submitted: expires too late",
+        Err(SubmitError::Refused(_)) => "submitted: refused otherwise",
+        Err(SubmitError::Full(text)) if text.contains("quota") => "submitted: member full",
+        Err(SubmitError::Full(_)) => "submitted: node full",
+        Err(SubmitError::Unavailable(_)) => "submitted: unavailable",
+        Err(SubmitError::Invalid(_) | SubmitError::Expired) => "submitted: refused otherwise",
+    }
+}
