@@ -10,6 +10,7 @@
 //! cofactors.
 
 use crate::hash::{ParseHexError, fixed_bytes_serde, parse_hex};
+use crate::memory;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_dalek::Signer;
 use ed25519_zebra::{VerificationKey, VerificationKeyBytes, batch};
@@ -84,8 +85,11 @@ impl PublicKey {
     /// # Errors
     /// [`BadSignature`], whatever is wrong with key or signature.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
-        let key = VerificationKey::try_from(VerificationKeyBytes::from(self.0)).map_err(|_| BadSignature)?;
-        key.verify(&ed25519_zebra::Signature::from(signature.0), message).map_err(|_| BadSignature)
+        memory::or_check(self, message, signature, || {
+            let key =
+                VerificationKey::try_from(VerificationKeyBytes::from(self.0)).map_err(|_| BadSignature)?;
+            key.verify(&ed25519_zebra::Signature::from(signature.0), message).map_err(|_| BadSignature)
+        })
     }
 }
 
@@ -111,7 +115,9 @@ impl SecretKey {
 
     /// Signs `message`; the same key and message always give the same signature (RFC 8032).
     pub fn sign(&self, message: &[u8]) -> Signature {
-        Signature(self.0.sign(message).to_bytes())
+        let signature = Signature(self.0.sign(message).to_bytes());
+        memory::made_here(|| self.public(), message, &signature);
+        signature
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`codec`] | the canonical encoding |
 //! | [`signed`] | domain tags, what exactly is signed, and [`Verified`](signed::Verified) |
 //! | [`keys`] | keys, signatures, ZIP-215 verification, single and batched |
+//! | [`memory`] | signatures found valid, remembered by those who check many |
 //! | [`parameters`] | what the founders of a chain choose |
 //! | [`member`], [`validators`] | who takes part; quorum arithmetic |
 //! | [`transaction`], [`outcome`] | what members ask for and what came of it |
@@ -25,6 +26,7 @@ pub mod hash;
 pub mod ids;
 pub mod keys;
 pub mod member;
+pub mod memory;
 pub mod merkle;
 pub mod outcome;
 pub mod parameters;

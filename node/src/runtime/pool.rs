@@ -20,6 +20,7 @@ use quorate_client::protocol::SubmitError;
 use quorate_pbft::Committee;
 use quorate_transport::Lane;
 use quorate_types::ids::ValidatorIndex;
+use quorate_types::memory::remember_signatures;
 use quorate_types::transaction::verify_transactions;
 use rand::SeedableRng;
 use rand::TryRng;
@@ -29,6 +30,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+
+/// Valid votes that the thread for votes remembers: those of some hundred blocks among 31 validators. At
+/// most twice as many take some 4 MB.
+const VOTES_REMEMBERED: usize = 16_384;
 
 /// Work that is verified together, each piece with its claim on room.
 type Batch = Vec<(Work, Claim)>;
@@ -178,6 +183,9 @@ impl Shared {
     }
 
     fn run(&self, only_votes: bool, mut rng: ChaCha20Rng) {
+        if only_votes {
+            remember_signatures(VOTES_REMEMBERED);
+        }
         while let Some((class, number, batch)) = self.take(only_votes) {
             let results = self.verify(class, batch, &mut rng);
             self.deliver(class, number, results);

@@ -20,13 +20,15 @@ pub(super) struct Certified {
     keys: Vec<VerifyingKey>,
     /// Hash and result hash of each block seen.
     known: BTreeMap<Height, ([u8; 32], [u8; 32])>,
+    /// Votes whose signatures were found valid: many machines show the same.
+    valid: BTreeSet<[u8; 32]>,
 }
 
 impl Certified {
     pub(super) fn new(consortium: &Consortium) -> Certified {
         let keys = consortium.vote_keys.iter();
         let keys = keys.filter_map(|key| VerifyingKey::from_bytes(&key.public().0).ok()).collect();
-        Certified { chain: consortium.genesis.chain, keys, known: BTreeMap::new() }
+        Certified { chain: consortium.genesis.chain, keys, known: BTreeMap::new(), valid: BTreeSet::new() }
     }
 
     fn preimage(&self, tag: &str) -> Vec<u8> {
@@ -61,7 +63,7 @@ impl Certified {
     }
 
     fn check_certificate(
-        &self,
+        &mut self,
         certificate: &Certificate,
         height: Height,
         block: [u8; 32],
@@ -78,9 +80,14 @@ impl Certified {
         let mut signers = BTreeSet::new();
         for (signer, signature) in &certificate.signatures {
             let key = self.keys.get(signer.as_usize()).ok_or(format!("signer {signer} does not exist"))?;
-            let signature = Signature::from_bytes(&signature.0);
-            key.verify_strict(&message, &signature)
-                .map_err(|_| format!("the vote of {signer} at height {height} does not verify"))?;
+            let vote = Sha256::new_with_prefix(key.as_bytes()).chain_update(signature.0);
+            let vote: [u8; 32] = vote.chain_update(&message).finalize().into();
+            if !self.valid.contains(&vote) {
+                let signature = Signature::from_bytes(&signature.0);
+                key.verify_strict(&message, &signature)
+                    .map_err(|_| format!("the vote of {signer} at height {height} does not verify"))?;
+                self.valid.insert(vote);
+            }
             signers.insert(*signer);
         }
         // Two quorums share an honest validator: 2 q - n > f, with n > 3 f.

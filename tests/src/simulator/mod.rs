@@ -44,6 +44,7 @@ pub use scenario::{Cut, Scenario};
 pub use world::Failure;
 
 use network::Passed;
+use quorate_types::memory::remember_signatures;
 use reach::Reach;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -83,6 +84,9 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// Signatures remembered in a run: more than most runs make.
+const SIGNATURES: usize = 1 << 17;
+
 /// Panics of a simulated node are findings, not the end of the program: they are kept for the failure.
 fn catch_panics() {
     static ONCE: Once = Once::new();
@@ -104,6 +108,8 @@ fn catch_panics() {
 pub fn run(scenario: &Scenario, verbose: bool) -> Run {
     catch_panics();
     let bound = scenario.progress_bound();
+    // Each signature is computed once a run; see the module of that name.
+    remember_signatures(SIGNATURES);
     let mut world = World::new(scenario.clone(), verbose);
     PANIC.with(|panic| *panic.borrow_mut() = Some(String::new()));
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));

@@ -1,0 +1,128 @@
+//! Signatures that were found valid, remembered so that they are computed once.
+//!
+//! A vote comes by itself, again inside a certificate, and again inside the view changes and new views
+//! that carry the certificate on. Its verdict never changes, for it depends on nothing but key, message
+//! and signature. A thread that checks many such messages may therefore remember those it found valid;
+//! one that does not ask for it remembers nothing. What the thread signed itself counts as found. What is remembered is a SHA-256 over all three, so
+//! that no other signature passes for one of them.
+//!
+//! Bound: twice the number asked for, of 32 bytes and what the set needs around them. The older half
+//! goes at once.
+
+use crate::keys::{PublicKey, Signature};
+use sha2::{Digest, Sha256};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+#[derive(Default)]
+struct Memory {
+    most: usize,
+    recent: BTreeSet<[u8; 32]>,
+    older: BTreeSet<[u8; 32]>,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::new(Memory::default());
+}
+
+/// From now on this thread remembers at least the last `signatures` that it found valid, and at most
+/// twice as many; 0 forgets all and remembers no more.
+pub fn remember_signatures(signatures: usize) {
+    MEMORY.with(|memory| *memory.borrow_mut() = Memory { most: signatures, ..Memory::default() });
+}
+
+fn digest(key: &PublicKey, message: &[u8], signature: &Signature) -> [u8; 32] {
+    // Both come before the message and have fixed lengths: no two triples give the same bytes.
+    Sha256::new().chain_update(key.0).chain_update(signature.0).chain_update(message).finalize().into()
+}
+
+/// This thread has just made a signature: it counts as found valid.
+pub(crate) fn made_here(key: impl FnOnce() -> PublicKey, message: &[u8], signature: &Signature) {
+    if MEMORY.with(|memory| memory.borrow().most > 0) {
+        note(digest(&key(), message, signature));
+    }
+}
+
+fn note(digest: [u8; 32]) {
+    MEMORY.with(|memory| {
+        let memory = &mut *memory.borrow_mut();
+        memory.recent.insert(digest);
+        if memory.recent.len() >= memory.most {
+            memory.older = std::mem::take(&mut memory.recent);
+        }
+    });
+}
+
+/// Whether this thread found the signature valid, or otherwise what `check` says, to be remembered.
+pub(crate) fn or_check<E>(
+    key: &PublicKey,
+    message: &[u8],
+    signature: &Signature,
+    check: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
+    if MEMORY.with(|memory| memory.borrow().most == 0) {
+        return check();
+    }
+    let digest = digest(key, message, signature);
+    let known = MEMORY.with(|memory| {
+        let memory = memory.borrow();
+        memory.recent.contains(&digest) || memory.older.contains(&digest)
+    });
+    if known {
+        return Ok(());
+    }
+    check()?;
+    note(digest);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{BadSignature, SecretKey};
+    use std::cell::Cell;
+
+    #[test]
+    fn a_valid_signature_is_computed_once_and_no_other_passes_for_it() {
+        let (one, other) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+        let signature = one.sign(b"vote");
+        let computed = Cell::new(0);
+        let ask = |key: &PublicKey, message: &[u8], signature: &Signature, verdict| {
+            or_check(key, message, signature, || {
+                computed.set(computed.get() + 1);
+                verdict
+            })
+        };
+        let (valid, bad) = (Ok(()), Err(BadSignature));
+        assert_eq!(ask(&one.public(), b"vote", &signature, valid), valid);
+        assert_eq!(ask(&one.public(), b"vote", &signature, valid), valid);
+        assert_eq!(computed.take(), 2, "nothing is remembered unless asked for");
+
+        remember_signatures(4);
+        assert_eq!(ask(&other.public(), b"own", &other.sign(b"own"), valid), valid);
+        assert_eq!(computed.take(), 0, "made here");
+        for _ in 0..3 {
+            assert_eq!(ask(&one.public(), b"vote", &signature, valid), valid);
+        }
+        assert_eq!(computed.take(), 1);
+        let mut changed = signature;
+        changed.0[63] ^= 1;
+        for _ in 0..2 {
+            assert_eq!(ask(&other.public(), b"vote", &signature, bad), bad);
+            assert_eq!(ask(&one.public(), b"votes", &signature, bad), bad);
+            assert_eq!(ask(&one.public(), b"vote", &changed, bad), bad);
+        }
+        assert_eq!(computed.take(), 6, "what failed is not remembered");
+
+        for n in 0..100u8 {
+            let message = [n];
+            assert_eq!(ask(&one.public(), &message, &one.sign(&message), valid), valid);
+            let held = MEMORY.with(|memory| memory.borrow().recent.len() + memory.borrow().older.len());
+            assert!(held <= 8, "{held}");
+        }
+        computed.set(0);
+        assert_eq!(ask(&one.public(), &[99], &one.sign(&[99]), bad), valid);
+        remember_signatures(0);
+        assert_eq!(ask(&one.public(), &[99], &one.sign(&[99]), bad), bad);
+    }
+}
