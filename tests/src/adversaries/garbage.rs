@@ -17,7 +17,10 @@ impl Liar for Garbage {
         }
         let mut bytes = parcel.bytes.to_vec();
         let at = stage.dice.place(bytes.len());
-        match stage.dice.below(4) {
+        let mut lane = parcel.lane;
+        match stage.dice.below(5) {
+            // A sound frame where its kind does not belong.
+            4 => lane = stage.dice.pick(&Lane::ALL).copied().unwrap_or(lane),
             0 => bytes.truncate(at),
             1 => bytes[at] ^= 1 << stage.dice.below(8),
             2 => bytes.extend([0; 3]),
@@ -26,7 +29,7 @@ impl Liar for Garbage {
                 bytes[at..end].fill(0xff);
             }
         }
-        stage.send(parcel.to, parcel.lane, Bytes::from(bytes));
+        stage.send(parcel.to, lane, Bytes::from(bytes));
     }
 
     fn idle(&mut self, stage: &mut Stage<'_>) {

@@ -11,6 +11,7 @@ mod equivocating_leader;
 mod far_future;
 mod garbage;
 mod mutator;
+mod overstayer;
 mod replayer;
 mod slow_leader;
 mod sync_liar;
@@ -38,6 +39,8 @@ pub enum Behaviour {
     Withholder,
     /// Proposes just before it would be suspected.
     SlowLeader,
+    /// Goes on proposing past its term.
+    Overstayer,
     /// Ignores the transactions of one member.
     Censor,
     /// Plays back what it heard long ago.
@@ -60,11 +63,12 @@ pub enum Behaviour {
 
 impl Behaviour {
     /// Every behaviour.
-    pub const ALL: [Behaviour; 13] = [
+    pub const ALL: [Behaviour; 14] = [
         Behaviour::EquivocatingLeader,
         Behaviour::DoubleVoter,
         Behaviour::Withholder,
         Behaviour::SlowLeader,
+        Behaviour::Overstayer,
         Behaviour::Censor,
         Behaviour::Replayer,
         Behaviour::CertificateForger,
@@ -83,6 +87,7 @@ impl Behaviour {
             Behaviour::DoubleVoter => "double voter",
             Behaviour::Withholder => "vote withholder",
             Behaviour::SlowLeader => "slow leader",
+            Behaviour::Overstayer => "overstaying leader",
             Behaviour::Censor => "censor",
             Behaviour::Replayer => "replayer",
             Behaviour::CertificateForger => "certificate forger",
@@ -107,6 +112,7 @@ impl Behaviour {
             Behaviour::DoubleVoter => Box::new(double_voter::DoubleVoter::default()),
             Behaviour::Withholder => Box::new(withholder::Withholder::new(dice)),
             Behaviour::SlowLeader => Box::new(slow_leader::SlowLeader::new(dice, view_timeout)),
+            Behaviour::Overstayer => Box::new(overstayer::Overstayer),
             Behaviour::Censor => Box::new(censor::Censor::new(dice, clients)),
             Behaviour::Replayer => Box::new(replayer::Replayer::default()),
             Behaviour::CertificateForger => Box::new(certificate_forger::CertificateForger),

@@ -13,7 +13,7 @@ pub(super) struct SlowLeader {
 impl SlowLeader {
     pub(super) fn new(dice: &mut Dice, view_timeout: Duration) -> SlowLeader {
         let timeout = u64::try_from(view_timeout.as_millis()).unwrap_or(600);
-        SlowLeader { delay: dice.millis(timeout / 3, timeout * 95 / 100) }
+        SlowLeader { delay: dice.millis(timeout * 55 / 100, timeout * 90 / 100) }
     }
 }
 

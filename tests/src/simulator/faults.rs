@@ -230,10 +230,10 @@ impl World {
                         Standing::Lost { .. } => "starts: lost",
                     });
                 }
-                self.find_unreported(m);
                 let learning = self.phase(m) == Some("learning");
                 let phase = if learning { Phase::Learning } else { Phase::Active };
                 self.observe(m, &Observed::Started { phase });
+                self.find_unreported(m);
                 self.hand_on(m);
             }
             Err(why) if self.machines[m].damaged || self.machines[m].disk.damage_seen() => {

@@ -39,6 +39,7 @@ pub(super) struct Outlook {
     over: bool,
     /// Whether machines that forgot are to vote again.
     returns: bool,
+    learned: bool,
     /// Validators that lie, are dead, or learn, where that is more than f: nothing is owed then.
     pub(super) beyond: Option<usize>,
 }
@@ -48,7 +49,9 @@ impl Outlook {
         let bound = scenario.progress_bound();
         let parameters = &scenario.parameters;
         // Two windows of blocks and a view: with short terms, they come by themselves under load.
-        let returns = parameters.term_blocks <= 20;
+        // A liar that claims heights and views it has not seen can keep those that learn from voting:
+        // that is a documented limit.
+        let returns = parameters.term_blocks <= 20 && scenario.adversaries.is_empty();
         let blocks = 2 * parameters.window + 3 * parameters.term_blocks.min(20) + 10;
         let learning_bound = bound + Duration::from_secs(blocks);
         Outlook {
@@ -60,6 +63,7 @@ impl Outlook {
             kept_going: Duration::ZERO,
             over: false,
             returns,
+            learned: false,
             beyond: None,
         }
     }
@@ -165,7 +169,16 @@ impl World {
                 .into_iter()
                 .filter(|m| self.outlook.returns && self.phase(*m) == Some("learning"))
                 .collect();
+            self.outlook.learned |= !learning.is_empty();
             if learning.is_empty() && self.what_is_missing().is_none() {
+                if self.outlook.learned {
+                    self.reach.hit("votes again after learning");
+                }
+                self.finish();
+                return;
+            }
+            if passed > self.outlook.learning_bound && self.beyond_the_budget().is_some() {
+                self.reach.hit("more than f lie, are dead or learn");
                 self.finish();
                 return;
             }

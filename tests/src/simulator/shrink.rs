@@ -3,10 +3,13 @@
 
 use super::scenario::{Cut, Scenario};
 use super::{Run, run};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Runs tried at most for one failure.
 const TRIES: usize = 150;
+
+/// How long the search may take: recoveries that fail take long to simulate.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A smaller run with the same failure.
 pub struct Shrunk {
@@ -25,12 +28,13 @@ struct Search<'a> {
     best: Cut,
     run: Run,
     tries: usize,
+    began: Instant,
 }
 
 impl Search<'_> {
     /// Takes a cut if it still fails in the same way.
     fn accept(&mut self, cut: Cut) -> bool {
-        if cut == self.best || self.tries >= TRIES {
+        if cut == self.best || self.tries >= TRIES || self.began.elapsed() > PATIENCE {
             return false;
         }
         self.tries += 1;
@@ -88,7 +92,14 @@ impl Search<'_> {
 pub fn shrink(scenario: &Scenario) -> Option<Shrunk> {
     let first = run(scenario, false);
     let invariant = first.failure.as_ref()?.invariant.clone();
-    let mut search = Search { whole: scenario, invariant, best: scenario.cut.clone(), run: first, tries: 0 };
+    let mut search = Search {
+        whole: scenario,
+        invariant,
+        best: scenario.cut.clone(),
+        run: first,
+        tries: 0,
+        began: Instant::now(),
+    };
     search.accept(Cut { honest: true, ..search.best.clone() });
     search.accept(Cut { quiet: true, ..search.best.clone() });
     for _ in 0..2 {

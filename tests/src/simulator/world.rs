@@ -129,7 +129,7 @@ pub(super) struct World {
 }
 
 /// Events after which a run counts as one that never ends.
-const MOST_EVENTS: u64 = 30_000_000;
+const MOST_EVENTS: u64 = 3_000_000;
 
 impl World {
     /// The world of a scenario, before its first moment.
