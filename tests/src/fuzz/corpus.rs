@@ -112,6 +112,26 @@ fn transactions(seeds: &mut Seeds) {
     for count in [0, limits::OPERATIONS, limits::OPERATIONS + 1] {
         seeds.value("transaction", format!("{count}-operations"), &many(count, 5));
     }
+    let put = |key: usize| Operation::Put {
+        namespace: "registry".into(),
+        key: vec![1; key],
+        value: Vec::new(),
+        expected: None,
+    };
+    let one = |operation| {
+        let mut transaction = many(1, 7).transaction;
+        transaction.operations = vec![operation];
+        transaction.sign(&member(1))
+    };
+    for length in [0, limits::KEY_BYTES, limits::KEY_BYTES + 1] {
+        seeds.value("transaction", format!("key-of-{length}"), &one(put(length)));
+    }
+    let asset = "a".repeat(limits::NAME_BYTES + 1);
+    seeds.value("transaction", "name-of-65", &one(Operation::CreateAsset { asset }));
+    let (namespace, members) = ("registry".to_owned(), vec![member(1).public(); 2]);
+    let twice = Operation::SetNamespaceMembers { namespace, owners: members.clone(), writers: members };
+    seeds.value("transaction", "owner-twice", &one(twice));
+    seeds.value("transaction", "nothing-burnt", &one(Operation::Burn { asset: "eur".into(), amount: 0 }));
     let mut overflow = many(1, 6).transaction;
     overflow.operations = [u128::MAX, 1]
         .map(|amount| Operation::Mint { asset: "eur".into(), to: member(0).public(), amount })
@@ -136,6 +156,15 @@ fn messages(seeds: &mut Seeds) {
         let frame = PeerFrame::Consensus(Bytes::from(bytes.clone()));
         seeds.add("votes_frame", name, frame.encode());
         seeds.add("message", name, bytes);
+    }
+    let golden = |name| codec::decode(&vector("pbft", name), MAX_MESSAGE_BYTES).expect("a golden message");
+    if let Message::PrePrepare(mut signed) = golden("pre_prepare") {
+        signed.statement.header.transaction_count += 1;
+        seeds.value("message", "pre-prepare-of-another-count", &Message::PrePrepare(signed));
+    }
+    if let Message::NewView(mut signed) = golden("new_view") {
+        signed.statement.view_changes.pop();
+        seeds.value("message", "new-view-of-one", &Message::NewView(signed));
     }
     seeds.add("evidence", "two-votes", vector("pbft", "evidence"));
     let one = Bytes::from(vector("pbft", "prepare"));
@@ -199,8 +228,8 @@ fn frames(seeds: &mut Seeds) {
         let head = [&u32::to_le_bytes(limit)[..], &[piece]].concat();
         seeds.add("frames", name, [&head[..], &stream].concat());
     }
-    let claim = [&u32::MAX.to_le_bytes()[..], &[255], &u32::MAX.to_le_bytes(), &[1; 600]].concat();
-    seeds.add("frames", "claims-4-gib", claim);
+    let gib = (1u32 << 30).to_le_bytes();
+    seeds.add("frames", "claims-a-gibibyte", [&gib[..], &[255], &gib, &[1; 600]].concat());
     let hello = [&1u32.to_le_bytes()[..], &chain.genesis.chain.0.0].concat();
     let sender = |kind: u32, rest: &[u8]| [&hello[..], &kind.to_le_bytes(), rest].concat();
     seeds.add("hello", "validator", sender(0, &[1, 0, 9, 0, 0, 0, 0, 0, 0, 0]));
@@ -222,6 +251,7 @@ fn proofs(seeds: &mut Seeds) {
         let (root, old_root) = (merkle::root(&leaves[..new]), merkle::root(&leaves[..old]));
         seeds.value("merkle", format!("{old}-within-{new}"), &(root, old_root, old as u64, new as u64, path));
     }
+    seeds.value("merkle", "leaf-0-of-0", &(Hash::ZERO, Hash::ZERO, 0u64, 0u64, merkle::Path::new()));
     let path = vec![Hash::ZERO; 64];
     seeds.value("merkle", "largest", &(Hash::ZERO, Hash::ZERO, u64::MAX - 1, u64::MAX, path));
     for name in ["proof_present", "proof_absent_empty", "proof_absent_other"] {
@@ -333,7 +363,7 @@ fn disks(seeds: &mut Seeds) {
     seeds.add("export", "claims-33-mib", claims);
 }
 
-/// A guard file as its module documents it; the inode is nobody's, as in a restored copy.
+/// A guard file as its module documents it; its target replaces the inode.
 fn guard_file(slots: [Option<u64>; 2], guard: &Guard) -> Vec<u8> {
     let mut file = vec![0u8; 4096 + 512];
     for (offset, sequence) in [0, 4096].into_iter().zip(slots) {
@@ -358,10 +388,10 @@ fn texts(seeds: &mut Seeds) {
     let unsigned = DOCUMENT.split("[[signature]]").next().unwrap_or_default();
     seeds.add("genesis", "unsigned", unsigned);
     seeds.add("genesis", "members-twice", DOCUMENT.replace("[[signature]]", "[[member]]"));
-    for card in chain().founding.members() {
+    for (number, card) in chain().founding.members().iter().enumerate() {
         let document = quorate_genesis::Document::parse(DOCUMENT).expect("the golden document");
         let card = document.member(&card.name).expect("a member").to_toml();
-        seeds.add("card", format!("of-member-{}", seeds.0.len()), card);
+        seeds.add("card", format!("of-member-{number}"), card);
     }
     let parameters = DOCUMENT.split("[parameters]").nth(1).and_then(|rest| rest.split('[').next());
     seeds.add("parameters", "golden", parameters.unwrap_or_default());
@@ -498,6 +528,11 @@ pub fn oversize() -> Vec<Seed> {
     };
     let signed = transaction_of(vec![largest.clone()]).sign(&member(0));
     seeds.value("transaction", "largest-value", &signed);
+    let mut larger = transaction_of(vec![largest.clone()]);
+    if let [Operation::Put { value, .. }] = &mut larger.operations[..] {
+        value.push(2);
+    }
+    seeds.value("transaction", "larger-value", &larger.sign(&member(0)));
     let signed = transaction_of(vec![largest.clone(), largest]).sign(&member(0));
     seeds.value("transaction", "over-the-limit", &signed);
     over_the_limits(&mut seeds);

@@ -16,6 +16,7 @@ use quorate_node::storage::{self, GuardFile, RocksStore, Standing};
 use quorate_types::block::Block;
 use quorate_types::hash::{ChainId, Hash};
 use quorate_types::ids::{Height, ValidatorIndex, View};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -140,15 +141,21 @@ fn open(store: &MemoryStore, is_sound: bool) {
     }
 }
 
-/// The guard file, judged apart from the code that reads it.
+/// The guard file, judged apart from the code that reads it. A slot that names inode 1 is meant to be no
+/// copy: it gets the file's own, and a checksum that is right if it was.
 pub fn guard(bytes: &[u8]) {
     let (home, id) = (directory(), chain().genesis.chain);
     let path = file(&home, "guard", bytes);
+    let inode = std::fs::metadata(&path).expect("just made").ino();
+    let mut bytes = bytes.to_vec();
+    SLOTS.iter().for_each(|offset| own(&mut bytes, *offset, inode));
+    std::fs::write(&path, &bytes).expect("a temporary file can be written");
+    let bytes = &bytes[..];
     let held = Guard { view: View(2), height: Height(4), committed: Height(3), votes: 2 };
     let cap = Cap { fixed: 64 << 10, each: 0 };
     let opened = bounded(cap, 0, || GuardFile::open(&path, id, Some(held), false));
     let (guard, standing) = opened.expect("damage is a doubt, not an error");
-    let whole = [0, 4096].iter().any(|offset| is_whole_slot(bytes, *offset, &id));
+    let whole = SLOTS.iter().any(|offset| is_whole_slot(bytes, *offset, &id));
     if !whole {
         assert!(matches!(standing, Standing::Lost { .. }), "{standing:?} by a damaged guard file");
     }
@@ -159,6 +166,22 @@ pub fn guard(bytes: &[u8]) {
         (Standing::Lost { .. }, Standing::Lost { .. })
         | (Standing::Behind { .. }, Standing::Behind { .. }) => {}
         (before, after) => assert_eq!(before, after, "what was found is forgotten"),
+    }
+}
+
+/// Where the slots of a guard file are.
+const SLOTS: [usize; 2] = [0, 4096];
+
+fn own(bytes: &mut [u8], offset: usize, inode: u64) {
+    let Some(slot) = bytes.get_mut(offset..offset + 512) else { return };
+    if !slot.starts_with(b"QRTGUARD") || slot[16..24] != 1u64.to_le_bytes() {
+        return;
+    }
+    let was_right = Hash::of(&[&slot[..89]]).0 == slot[89..121];
+    slot[16..24].copy_from_slice(&inode.to_le_bytes());
+    if was_right {
+        let checksum = Hash::of(&[&slot[..89]]);
+        slot[89..121].copy_from_slice(&checksum.0);
     }
 }
 

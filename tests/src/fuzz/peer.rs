@@ -19,10 +19,12 @@ use quorate_types::certificate::{Certificate, CertificateError, PreparedCertific
 use quorate_types::codec;
 use quorate_types::hash::Hash;
 use quorate_types::ids::{ValidatorIndex, View};
-use quorate_types::keys::Batch;
+use quorate_types::keys::{Batch, PublicKey};
 use quorate_types::merkle::{self, Path};
 use quorate_types::parameters::limits;
-use quorate_types::transaction::{SignedTransaction, Transaction, verify_transaction, verify_transactions};
+use quorate_types::transaction::{
+    Operation, SignedTransaction, Transaction, verify_transaction, verify_transactions,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
@@ -78,6 +80,8 @@ fn execute(transaction: Transaction) {
     // Its form alone decides now; or its length, for that is a limit too.
     assert!(verified.is_err() || form.is_ok(), "the form was not looked at");
     let Ok(verified) = verified else { return };
+    assert!((1..=64).contains(&verified.transaction().operations.len()), "too few operations, or too many");
+    assert!(verified.transaction().operations.iter().all(keeps_the_rules), "{:?}", signed.transaction);
     let open = || Ledger::open(chain.store.clone(), chain.genesis.clone()).expect("a sound store").0;
     let (mut proposing, mut checking) = (open(), open());
     let parent = proposing.tip().block;
@@ -90,6 +94,28 @@ fn execute(transaction: Transaction) {
     assert_eq!(checking.check(&header, &bodies, None), Ok(result), "two ledgers, two results");
     let committed = checking.commit(header.hash()).expect("checked");
     checking.apply(&committed);
+}
+
+/// The rules for one operation, stated apart from the code that checks them.
+fn keeps_the_rules(operation: &Operation) -> bool {
+    let name =
+        |name: &str| (1..=64).contains(&name.len()) && name.is_ascii() && !name.contains(['/', ' ', '\0']);
+    let key = |key: &[u8]| !key.is_empty() && key.len() <= 256;
+    let distinct = |keys: &[PublicKey]| keys.len() <= 64 && keys.windows(2).all(|pair| pair[0] < pair[1]);
+    match operation {
+        Operation::CreateNamespace { namespace } => name(namespace),
+        Operation::SetNamespaceMembers { namespace, owners, writers } => {
+            name(namespace) && !owners.is_empty() && distinct(owners) && distinct(writers)
+        }
+        Operation::Put { namespace, key: of, value, .. } => {
+            name(namespace) && key(of) && value.len() <= 512 << 10
+        }
+        Operation::Delete { namespace, key: of, .. } => name(namespace) && key(of),
+        Operation::CreateAsset { asset } => name(asset),
+        Operation::Mint { asset, amount, .. }
+        | Operation::Transfer { asset, amount, .. }
+        | Operation::Burn { asset, amount } => name(asset) && *amount > 0,
+    }
 }
 
 /// A block as it travels.
