@@ -15,6 +15,7 @@
 //! | [`load`] | transactions without end, and a record of what was acknowledged |
 //! | [`audited`] | the chain seen from the outside: sound, and nothing acknowledged missing |
 //! | [`packages`] | real input: the packages this workspace is built from |
+//! | [`fuzz`] | every decoder that meets a peer, a client or a disk, as a function of bytes |
 //! | [`claim`] | directories that one program at a time uses |
 //! | [`wait`] | waiting for conditions, with a deadline |
 
@@ -22,6 +23,7 @@ pub mod adversaries;
 pub mod audited;
 pub mod claim;
 pub mod consortium;
+pub mod fuzz;
 pub mod invariants;
 pub mod load;
 pub mod packages;

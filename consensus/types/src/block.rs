@@ -76,6 +76,7 @@ pub struct Block {
     /// The header.
     pub header: Header,
     /// The encoded signed transactions, in order.
+    #[serde(deserialize_with = "crate::transaction::deserialize_bodies")]
     pub transactions: Vec<Bytes>,
     /// Its own certificate. `None` where a descendant's certificate made it final.
     pub certificate: Option<Certificate>,

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 pub mod limits {
     /// Bytes of one encoded, signed transaction.
     pub const TRANSACTION_BYTES: usize = 1 << 20;
+    /// Bytes of the shortest encoded, signed transaction that keeps the rules: one operation on a name
+    /// of one letter.
+    pub const LEAST_TRANSACTION_BYTES: usize = 32 + 32 + 8 + 8 + 8 + (4 + 8 + 1) + 64;
     /// Operations of one transaction.
     pub const OPERATIONS: usize = 64;
     /// Bytes of a key in a namespace.

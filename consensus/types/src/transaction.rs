@@ -9,7 +9,9 @@ use crate::parameters::limits;
 use crate::signed::{Domain, Verified, Verify};
 use bytes::Bytes;
 use rand_core::CryptoRng;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 
 /// One to 64 operations that apply all or none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -278,6 +280,36 @@ impl Verify for SignedTransaction {
     }
 }
 
+/// Reads a list of encoded transactions, and stops at the first that is too short to be one.
+///
+/// So the memory for a list follows its bytes. An empty body takes 8 bytes of a frame; its place in
+/// the list, and its verdict, would take more than a hundred.
+///
+/// # Errors
+/// Of the deserializer, or for a body below [`limits::LEAST_TRANSACTION_BYTES`].
+pub fn deserialize_bodies<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bytes>, D::Error> {
+    struct Bodies;
+    impl<'de> Visitor<'de> for Bodies {
+        type Value = Vec<Bytes>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "transactions of at least {} bytes", limits::LEAST_TRANSACTION_BYTES)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Bytes>, A::Error> {
+            let mut bodies = Vec::new();
+            while let Some(body) = seq.next_element::<Bytes>()? {
+                if body.len() < limits::LEAST_TRANSACTION_BYTES {
+                    return Err(A::Error::invalid_length(body.len(), &self));
+                }
+                bodies.push(body);
+            }
+            Ok(bodies)
+        }
+    }
+    deserializer.deserialize_seq(Bodies)
+}
+
 /// A transaction whose form and signature were checked, with its id and bytes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct VerifiedTransaction {
@@ -350,4 +382,31 @@ pub fn verify_transaction(chain: &ChainId, bytes: Bytes) -> Result<VerifiedTrans
     let signed: SignedTransaction = codec::decode(&bytes, limits::TRANSACTION_BYTES)?;
     let id = TransactionId(Domain::Transaction.hash(chain, SignedTransaction::unsigned(&bytes)));
     Ok(VerifiedTransaction { signed: Verified::check(signed, bytes, chain)?, id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As blocks and frames hold them.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Bodies(#[serde(deserialize_with = "deserialize_bodies")] Vec<Bytes>);
+
+    #[test]
+    fn the_shortest_transaction_that_holds_is_long_enough_and_nothing_shorter_is_read() {
+        let key = SecretKey::from_seed(&[1; 32]);
+        let (chain, operations) = (ChainId::default(), vec![Operation::CreateAsset { asset: "a".into() }]);
+        let (sender, expires_at) = (key.public(), Timestamp(1));
+        let shortest = Transaction { chain, sender, nonce: 0, expires_at, operations }.sign(&key);
+        let bytes = codec::encode_bytes(&shortest);
+        assert!(verify_transaction(&chain, bytes.clone()).is_ok());
+        assert_eq!(bytes.len(), limits::LEAST_TRANSACTION_BYTES);
+
+        let whole = Bodies(vec![bytes.clone(), bytes.clone()]);
+        assert_eq!(codec::decode(&codec::encode(&whole), 1 << 10), Ok(whole));
+        for short in [Bytes::new(), bytes.slice(1..)] {
+            let bodies = codec::encode(&Bodies(vec![bytes.clone(), short]));
+            assert!(matches!(codec::decode::<Bodies>(&bodies, 1 << 10), Err(DecodeError::Malformed(_))));
+        }
+    }
 }

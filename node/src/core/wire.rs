@@ -10,7 +10,9 @@ use quorate_types::codec::{self, DecodeError};
 use quorate_types::hash::{BlockHash, Hash, TransactionId};
 use quorate_types::ids::{Height, ValidatorIndex};
 use quorate_types::parameters::limits;
-use quorate_types::transaction::{TransactionError, VerifiedTransaction, verify_transactions};
+use quorate_types::transaction::{
+    TransactionError, VerifiedTransaction, deserialize_bodies, verify_transactions,
+};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -39,6 +41,7 @@ pub enum PeerFrame {
         /// Validators they passed before the receiver.
         hops: u8,
         /// Each an encoded signed transaction.
+        #[serde(deserialize_with = "deserialize_bodies")]
         transactions: Vec<Bytes>,
     },
     /// Transactions to be had from the sender.

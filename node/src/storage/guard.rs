@@ -164,7 +164,8 @@ impl GuardSlot {
         let number =
             |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
         Some(GuardSlot {
-            sequence: number(8)?,
+            // No file is written to this often, and there is no number to go on with after the last one.
+            sequence: number(8).filter(|sequence| *sequence < u64::MAX)?,
             inode: number(16)?,
             chain: ChainId(Hash(bytes[24..56].try_into().ok()?)),
             guard: Guard {
@@ -448,6 +449,17 @@ mod tests {
             assert_eq!(standing, Standing::Settled, "cut at {cut}");
             assert_eq!(file.last(), guard(6), "cut at {cut}");
         }
+    }
+
+    /// A checksum proves that a slot was written whole, not that this program wrote it.
+    #[test]
+    fn the_last_sequence_number_is_damage_and_no_overflow() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        let inode = 0;
+        let last = GuardSlot { sequence: u64::MAX, inode, chain: CHAIN, guard: guard(6), standing: SETTLED };
+        std::fs::write(&path, last.encode()).unwrap();
+        assert!(matches!(reopen(&path, 6), Standing::Lost { .. }));
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn length_of(frame: &Bytes) -> u32 {
 
 /// What an [`Assembler`] found in the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     /// All bytes are used up.
     Hungry,
     /// A frame of so many bytes begins; told once per frame.
@@ -82,7 +82,7 @@ enum Step {
 
 /// Cuts a stream of bytes into frames.
 #[derive(Debug, Default)]
-struct Assembler {
+pub(crate) struct Assembler {
     input: Bytes,
     length: [u8; LENGTH_BYTES],
     length_found: usize,
@@ -92,17 +92,17 @@ struct Assembler {
 
 impl Assembler {
     /// Adds received bytes. Call only when [`step`](Assembler::step) was [`Step::Hungry`].
-    fn feed(&mut self, input: Bytes) {
+    pub(crate) fn feed(&mut self, input: Bytes) {
         debug_assert!(self.input.is_empty(), "unused input would be lost");
         self.input = input;
     }
 
     /// Whether the stream may end here.
-    fn between_frames(&self) -> bool {
+    pub(crate) fn between_frames(&self) -> bool {
         self.length_found == 0 && self.missing.is_none()
     }
 
-    fn step(&mut self, limit: usize) -> Result<Step, StreamError> {
+    pub(crate) fn step(&mut self, limit: usize) -> Result<Step, StreamError> {
         let Some(missing) = self.missing else {
             return self.step_length(limit);
         };

@@ -26,11 +26,11 @@ const ALPN: &[u8] = b"quorate/1";
 /// A SubjectPublicKeyInfo of an Ed25519 key is these 12 bytes (RFC 8410) and the 32 of the key.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-fn to_spki(key: &PublicKey) -> Vec<u8> {
+pub(crate) fn to_spki(key: &PublicKey) -> Vec<u8> {
     [&SPKI_PREFIX[..], &key.0].concat()
 }
 
-fn from_spki(spki: &[u8]) -> Option<PublicKey> {
+pub(crate) fn from_spki(spki: &[u8]) -> Option<PublicKey> {
     let key = spki.strip_prefix(&SPKI_PREFIX)?;
     key.try_into().ok().map(PublicKey)
 }

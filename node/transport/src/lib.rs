@@ -50,6 +50,8 @@ mod clients;
 mod close;
 mod config;
 mod connect;
+#[doc(hidden)]
+pub mod decoders;
 mod directory;
 mod endpoint;
 mod frame;
