@@ -340,6 +340,18 @@ fn a_liar_cannot_make_others_leave_a_view_or_believe_in_blocks() {
 }
 
 #[test]
+fn row_27_of_heights_that_others_claim_one_honest_one_must_have_reached_it() {
+    let mut cluster = alone();
+    let committee = cluster.committee.clone();
+    cluster.deliver(2, &status(&committee, 3, 0, 1 << 50));
+    assert_eq!(cluster.nodes[2].catch_up, Height(0), "one may lie");
+    cluster.deliver(2, &status(&committee, 0, 0, 5));
+    assert_eq!(cluster.nodes[2].catch_up, Height(5));
+    cluster.deliver(2, &status(&committee, 1, 0, 7));
+    assert_eq!(cluster.nodes[2].catch_up, Height(7));
+}
+
+#[test]
 fn an_invalid_proposal_costs_its_leader_the_view_at_once() {
     let mut cluster = with_byzantine(&[0]);
     let committee = cluster.committee.clone();

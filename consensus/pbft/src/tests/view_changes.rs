@@ -165,6 +165,30 @@ fn row_20_replicas_that_drifted_apart_converge() {
 }
 
 #[test]
+fn row_20_who_was_cut_off_joins_a_far_view_in_one_step() {
+    let mut cluster = Cluster::new(Options::default());
+    cluster.submit(1);
+    // Validator 2 is cut off while views of the others fail one after the other.
+    cluster.network = Box::new(|f, _| match f.message {
+        _ if f.from == 2 || f.to == 2 => vec![],
+        Message::ViewChange(_) | Message::Status(_) => vec![ms(2)],
+        _ => vec![],
+    });
+    cluster.cut = Box::new(|a, b| a == 2 || b == 2);
+    cluster.run(seconds(600));
+    let far = cluster.replica(0).view();
+    assert!(far > View(50) && cluster.replica(2).view() == View(0), "{:?}", cluster.views());
+    // Without validator 3, the two that are far are no quorum; f+1 of them are enough to be joined.
+    cluster.crash(3);
+    cluster.network = perfect();
+    cluster.cut = Box::new(|_, _| false);
+    let took = cluster.run_to_quiet("one view for all", seconds(60));
+    assert!(took < seconds(25), "two timeouts at the cap: {took:?}");
+    let steps = cluster.nodes[2].views.iter().filter(|(_, active, _)| !active).count();
+    assert!(steps <= 3, "{:?}", cluster.nodes[2].views);
+}
+
+#[test]
 fn row_20_timeouts_stay_capped_however_long_the_outage() {
     let mut cluster = Cluster::new(Options::default());
     cluster.submit(1);
