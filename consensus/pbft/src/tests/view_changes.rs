@@ -109,8 +109,10 @@ fn row_19_who_committed_and_who_changed_view_do_not_wait_for_each_other() {
     cluster.run_to("others to leave", seconds(3), |c| c.replica(1).view() > View(0));
     assert_eq!((cluster.height(0), cluster.height(1)), (Height(1), Height(0)));
     cluster.network = perfect();
-    cluster.submit(1);
+    // Nothing new comes that would make the one that has committed suspect its leader by itself.
     cluster.run_to_quiet("all three", seconds(3));
+    cluster.submit(1);
+    cluster.run_to_quiet("all three, with more", seconds(3));
 }
 
 #[test]
