@@ -4,6 +4,7 @@
 //! them; `observer` states again, apart from the replica's code, what must never happen, and looks at
 //! every message that leaves. The rest are the cases.
 
+mod bounds;
 mod byzantine;
 mod cluster;
 mod craft;

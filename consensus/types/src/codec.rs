@@ -152,4 +152,29 @@ mod tests {
         assert!(decode::<Option<u8>>(&[2, 0], 2).is_err());
         assert!(decode::<String>(&[encode(&1u64), vec![0xff]].concat(), 16).is_err());
     }
+
+    /// Reads two spellings as one value, as a type with a lenient reader would.
+    #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+    #[serde(from = "u8", into = "u8")]
+    struct Even(bool);
+
+    impl From<u8> for Even {
+        fn from(byte: u8) -> Even {
+            Even(byte.is_multiple_of(2))
+        }
+    }
+
+    impl From<Even> for u8 {
+        fn from(even: Even) -> u8 {
+            u8::from(!even.0)
+        }
+    }
+
+    #[test]
+    fn a_lenient_reader_makes_no_second_spelling() {
+        assert_eq!(decode::<Even>(&[0], 1), Ok(Even(true)));
+        assert_eq!(decode::<Even>(&[1], 1), Ok(Even(false)));
+        assert_eq!(decode::<Even>(&[2], 1), Err(DecodeError::NotCanonical));
+        assert_eq!(decode::<Vec<Even>>(&encode(&[0u8, 1, 3][..]), 16), Err(DecodeError::NotCanonical));
+    }
 }

@@ -382,6 +382,20 @@ mod tests {
         }
     }
 
+    /// Else a leaf could be shown in the place of a whole subtree, and a tree of two as a tree of one.
+    #[test]
+    fn no_leaf_passes_for_a_node() {
+        let all = leaves(2);
+        let (left, right) = (all[0], all[1]);
+        assert_ne!(leaf_hash(&[left.0, right.0].concat()), node_hash(&left, &right));
+        assert_ne!(leaf_hash(b""), empty_root());
+        // Nor does a tree with its last leaf doubled have the same root (CVE-2012-2459).
+        for n in 1..20 {
+            let doubled = [leaves(n), leaves(n)[n - 1..].to_vec()].concat();
+            assert_ne!(root(&doubled), root(&leaves(n)), "{n}");
+        }
+    }
+
     #[test]
     fn frontier_and_log_agree_with_the_tree() {
         let mut frontier = Frontier::new();

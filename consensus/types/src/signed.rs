@@ -166,4 +166,31 @@ mod tests {
         assert_eq!(&preimage[49..], b"xyz");
         assert_eq!(Domain::Commit.hash(&chain, b"xyz"), Hash::of(&[&preimage]));
     }
+
+    /// Bytes signed as one kind of statement, or for one chain, are never those of another.
+    #[test]
+    fn one_content_signs_differently_for_each_kind_and_chain() {
+        let kinds = [
+            Domain::Transaction,
+            Domain::Block,
+            Domain::Result,
+            Domain::Validators,
+            Domain::PrePrepare,
+            Domain::Prepare,
+            Domain::Commit,
+            Domain::ViewChange,
+            Domain::NewView,
+            Domain::Status,
+            Domain::Card,
+            Domain::Genesis,
+        ];
+        let chains = [ChainId(Hash([7; 32])), ChainId(Hash([8; 32]))];
+        let mut seen = std::collections::BTreeSet::new();
+        for kind in kinds {
+            for chain in &chains {
+                assert!(seen.insert(kind.preimage(chain, b"xyz")), "{kind:?}");
+                assert!(seen.insert(kind.hash(chain, b"xyz").0.to_vec()), "{kind:?}");
+            }
+        }
+    }
 }

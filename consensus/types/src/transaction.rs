@@ -387,6 +387,7 @@ pub fn verify_transaction(chain: &ChainId, bytes: Bytes) -> Result<VerifiedTrans
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::Hash;
 
     /// As blocks and frames hold them.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -408,5 +409,62 @@ mod tests {
             let bodies = codec::encode(&Bodies(vec![bytes.clone(), short]));
             assert!(matches!(codec::decode::<Bodies>(&bodies, 1 << 10), Err(DecodeError::Malformed(_))));
         }
+    }
+
+    fn id(chain: u8, nonce: u64, operations: Vec<Operation>) -> TransactionId {
+        let sender = SecretKey::from_seed(&[1; 32]).public();
+        let chain = ChainId(Hash([chain; 32]));
+        Transaction { chain, sender, nonce, expires_at: Timestamp(5), operations }.id()
+    }
+
+    fn put(namespace: &str, key: &str, value: &str) -> Operation {
+        let (namespace, key, value) = (namespace.into(), key.into(), value.into());
+        Operation::Put { namespace, key, value, expected: None }
+    }
+
+    /// failures.md, row 42: fields that run together when they are written one after the other are
+    /// different transactions all the same.
+    #[test]
+    fn no_two_transactions_hash_alike() {
+        let create = |namespace: &str| Operation::CreateNamespace { namespace: namespace.into() };
+        let asset = |asset: &str| Operation::CreateAsset { asset: asset.into() };
+        let delete = |namespace: &str, key: &str| {
+            let (namespace, key) = (namespace.into(), key.into());
+            Operation::Delete { namespace, key, expected: None }
+        };
+        let all = [
+            vec![put("ab", "c", "d")],
+            vec![put("a", "bc", "d")],
+            vec![put("a", "b", "cd")],
+            vec![put("abc", "d", "")],
+            vec![put("ab", "c", ""), put("d", "", "")],
+            vec![create("ab"), create("c")],
+            vec![create("a"), create("bc")],
+            vec![create("abc")],
+            vec![asset("abc")],
+            vec![delete("ab", "c")],
+            vec![delete("a", "bc")],
+            vec![create("c"), create("ab")],
+            vec![create("abc"), create("abc")],
+        ];
+        let mut ids: Vec<TransactionId> = all.iter().map(|operations| id(1, 7, operations.clone())).collect();
+        ids.extend([id(2, 7, all[0].clone()), id(1, 8, all[0].clone()), id(1, 7, vec![])]);
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+    }
+
+    /// What the id does not cover cannot make a second transaction of one.
+    #[test]
+    fn the_id_is_that_of_the_signed_bytes() {
+        let key = SecretKey::from_seed(&[1; 32]);
+        let chain = ChainId(Hash([1; 32]));
+        let operations = vec![put("a", "b", "c")];
+        let expires_at = Timestamp(5);
+        let transaction = Transaction { chain, sender: key.public(), nonce: 7, expires_at, operations };
+        let bytes = codec::encode_bytes(&transaction.clone().sign(&key));
+        let verified = verify_transaction(&chain, bytes).expect("signed");
+        assert_eq!(verified.id(), transaction.id());
     }
 }

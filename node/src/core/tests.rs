@@ -7,8 +7,9 @@ use bytes::Bytes;
 use quorate_ledger::{Column, Genesis, MemoryStore, Store, StoreError, Write};
 use quorate_pbft::{Message, Phase, Signed, Status, VerifiedMessage};
 use quorate_transport::Lane;
+use quorate_types::certificate::{Certificate, Commit};
 use quorate_types::codec;
-use quorate_types::hash::{ChainId, Hash, TransactionId};
+use quorate_types::hash::{ChainId, Hash, ResultHash, TransactionId};
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
 use quorate_types::keys::SecretKey;
 use quorate_types::member::{Member, Role};
@@ -97,6 +98,9 @@ struct Cluster {
     rng: ChaCha20Rng,
     frames: usize,
     repeats: wire::Repeats,
+    /// The one that may halt, and why it did.
+    may_halt: Option<usize>,
+    halted: Option<String>,
 }
 
 impl Cluster {
@@ -114,6 +118,8 @@ impl Cluster {
             rng: ChaCha20Rng::seed_from_u64(1),
             frames: 0,
             repeats: wire::Repeats::default(),
+            may_halt: None,
+            halted: None,
         };
         for i in 0..n {
             cluster.start(i, Memory::Whole);
@@ -194,6 +200,7 @@ impl Cluster {
             Report::Admission { verdicts, .. } => {
                 self.refused += verdicts.iter().filter(|(_, verdict)| verdict.is_err()).count();
             }
+            Report::Halted(why) if self.may_halt == Some(i) => self.halted = Some(why),
             Report::Halted(why) => panic!("{i} halted: {why}"),
             Report::Fault { peer, what } => panic!("{i} blames {peer}: {what}"),
             _ => {}
@@ -456,5 +463,55 @@ fn a_beacon_counts_from_its_signer_only() {
         let frame = PeerInput::Consensus(message.clone());
         cluster.input(0, Input::Peer { from: Cluster::index(from), frame });
         assert_eq!(claimed(&cluster), height, "from {from}");
+    }
+}
+
+/// A quorum signed another result than executing the block leads to here: one of the two is wrong, and
+/// this node cannot know that it is not itself.
+#[test]
+fn row_17_a_fetched_block_with_another_result_halts_who_fetched_it() {
+    let parameters = Parameters { max_block_transactions: 1, ..Parameters::default() };
+    let mut cluster = Cluster::new(4, parameters);
+    cluster.crash(3);
+    cluster.submit(0, 30, 0);
+    assert!(cluster.run(seconds(10), |c| c.all_committed(30)), "{} committed", cluster.acknowledged.len());
+    // All that the others will serve of height 1 is certified with another result.
+    let certificate = records::read_certificate(&cluster.disks[0], Height(1)).unwrap().unwrap();
+    let commit = Commit { result: ResultHash(Hash([7; 32])), ..certificate.commit };
+    let sign = |i: usize| (Cluster::index(i), commit.sign(&cluster.genesis.chain, &keys(i).1));
+    let forged = Certificate { commit, signatures: (0..3).map(sign).collect() };
+    for disk in &cluster.disks[..3] {
+        let key = records::height_key(Height(1));
+        disk.apply(&[Write::put(Column::Certificates, key, codec::encode(&forged))]);
+    }
+    cluster.may_halt = Some(3);
+    cluster.start(3, Memory::Whole);
+    assert!(cluster.run(seconds(10), |c| c.halted.is_some()), "at {}", cluster.height(3));
+    assert!(cluster.halted.as_ref().unwrap().contains("another result"), "{:?}", cluster.halted);
+    assert_eq!(cluster.cores[3].as_ref().unwrap().status().phase, "halted");
+    assert_eq!(cluster.height(3), Height::GENESIS);
+}
+
+#[test]
+fn row_30_blocks_shrink_with_each_view_that_fails_and_grow_again() {
+    for (n, dead, most) in [(4, 1, 32), (7, 2, 16)] {
+        let parameters = Parameters { max_block_transactions: 64, ..Parameters::default() };
+        let mut cluster = Cluster::new(n, parameters);
+        for i in 0..dead {
+            cluster.crash(i);
+        }
+        cluster.submit(dead, 200, 0);
+        assert!(
+            cluster.run(seconds(20), |c| c.all_committed(200)),
+            "{} committed",
+            cluster.acknowledged.len()
+        );
+        let size = |height| {
+            let record = records::read_block(&cluster.disks[dead], Height(height)).unwrap().unwrap();
+            record.header.transaction_count
+        };
+        assert!(size(1) <= most, "n={n}: {} in the first block", size(1));
+        let largest = (1..=cluster.height(dead).0).map(size).max().unwrap();
+        assert_eq!(largest, 64, "n={n}: it finishes blocks now");
     }
 }

@@ -306,12 +306,177 @@ fn check_blocks(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_pbft::{Message, Signed, ViewChange};
+    use quorate_pbft::{Message, Phase, Signed, Status, ViewChange};
     use quorate_types::certificate::{Certificate, Commit};
     use quorate_types::hash::{ChainId, ResultHash};
-    use quorate_types::ids::View;
+    use quorate_types::ids::{Timestamp, View};
     use quorate_types::keys::SecretKey;
+    use quorate_types::transaction::{Operation, Transaction};
     use quorate_types::validators::{Validator, ValidatorSet};
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    const CHAIN: ChainId = ChainId(Hash([2; 32]));
+    const LANES: [Lane; 3] = [Lane::Votes, Lane::Sync, Lane::Gossip];
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_seed(&[seed; 32])
+    }
+
+    /// Four validators with the keys 1 to 4.
+    fn four() -> Committee {
+        let validator = |seed| Validator { member: key(seed).public(), vote_key: key(seed).public() };
+        Committee { chain: CHAIN, validators: ValidatorSet::new((1..=4).map(validator).collect()), window: 4 }
+    }
+
+    fn transaction(nonce: u64) -> Bytes {
+        let transaction = Transaction {
+            chain: CHAIN,
+            sender: key(9).public(),
+            nonce,
+            expires_at: Timestamp(5),
+            operations: vec![Operation::CreateNamespace { namespace: "n".into() }],
+        };
+        codec::encode_bytes(&transaction.sign(&key(9)))
+    }
+
+    fn id(transaction: &Bytes) -> TransactionId {
+        verify_transactions(&CHAIN, std::slice::from_ref(transaction), &mut ChaCha20Rng::seed_from_u64(1))
+            .remove(0)
+            .unwrap()
+            .id()
+    }
+
+    fn certificate(header: &Header, signers: &[(u16, SecretKey)]) -> Certificate {
+        let result = ResultHash(Hash([4; 32]));
+        let commit = Commit { view: View(0), height: header.height, block: header.hash(), result };
+        let sign = |(index, key): &(u16, SecretKey)| (ValidatorIndex(*index), commit.sign(&CHAIN, key));
+        Certificate { commit, signatures: signers.iter().map(sign).collect() }
+    }
+
+    /// A block of two transactions without a certificate.
+    fn block(height: u64) -> Block {
+        let transactions = vec![transaction(2 * height), transaction(2 * height + 1)];
+        let ids: Vec<TransactionId> = transactions.iter().map(id).collect();
+        let header = Header {
+            chain: CHAIN,
+            height: Height(height),
+            view: View(0),
+            proposer: ValidatorIndex(0),
+            timestamp: Timestamp(1),
+            parent: BlockHash(CHAIN.0),
+            parent_result: ResultHash(Hash::ZERO),
+            transactions_root: transactions_root(&ids),
+            transaction_count: 2,
+            history_root: Hash::ZERO,
+            validators: Hash::ZERO,
+        };
+        Block { header, transactions, certificate: None }
+    }
+
+    fn judge(lane: Lane, frame: &PeerFrame) -> Result<PeerInput, FrameError> {
+        let frames = [(ValidatorIndex(1), lane, frame.encode())];
+        verify(&four(), &Repeats::default(), &frames, &mut ChaCha20Rng::seed_from_u64(1)).remove(0)
+    }
+
+    fn refusal(frame: &PeerFrame) -> FrameError {
+        judge(frame.lane(), frame).map(|_| ()).expect_err("refused")
+    }
+
+    /// failures.md, row 12: signatures of many frames are verified in one batch.
+    #[test]
+    fn a_bad_signature_costs_its_own_frame_and_no_other() {
+        let mut bad = transaction(2).to_vec();
+        *bad.last_mut().unwrap() ^= 1;
+        let frames = [vec![transaction(1)], vec![bad.into(), transaction(3)], vec![transaction(4)]];
+        let frames = frames.map(|transactions| {
+            let frame = PeerFrame::Transactions { hops: 1, transactions };
+            (ValidatorIndex(1), Lane::Gossip, frame.encode())
+        });
+        let verdicts =
+            verify(&four(), &Repeats::default(), &frames, &mut ChaCha20Rng::seed_from_u64(1)).into_iter();
+        let ids = verdicts.map(|verdict| match verdict {
+            Ok(PeerInput::Transactions { transactions, .. }) => {
+                Ok(transactions.iter().map(VerifiedTransaction::id).collect::<Vec<_>>())
+            }
+            Ok(_) => panic!("another kind"),
+            Err(error) => Err(error),
+        });
+        let expected = [
+            Ok(vec![id(&transaction(1))]),
+            Err(FrameError::Transaction(TransactionError::BadSignature)),
+            Ok(vec![id(&transaction(4))]),
+        ];
+        assert_eq!(ids.collect::<Vec<_>>(), expected);
+    }
+
+    /// failures.md, row 37.
+    #[test]
+    fn each_kind_of_frame_has_its_lane_and_its_limits() {
+        let status =
+            Status { view: View(0), phase: Phase::Active, height: Height(0), stalled: false, founding: true };
+        let status = Message::Status(Signed::new(status, &CHAIN, ValidatorIndex(1), &key(2)));
+        let (honest, ids) = (block(1), vec![id(&transaction(1))]);
+        let header = Box::new(honest.header.clone());
+        let both: Vec<TransactionId> = honest.transactions.iter().map(id).collect();
+        let frames = [
+            PeerFrame::Consensus(codec::encode_bytes(&status)),
+            PeerFrame::Transactions { hops: 1, transactions: vec![transaction(1)] },
+            PeerFrame::Announce(ids.clone()),
+            PeerFrame::Pull(ids.clone()),
+            PeerFrame::FetchProposal(BlockHash(Hash::ZERO)),
+            PeerFrame::Proposal { header: header.clone(), ids: both },
+            PeerFrame::FetchBlocks { from: Height(1), to: Height(u64::MAX) },
+            PeerFrame::Blocks(vec![honest.clone()]),
+        ];
+        for frame in &frames {
+            for lane in LANES {
+                let verdict = judge(lane, frame).map(|_| ());
+                let expected = if lane == frame.lane() { Ok(()) } else { Err(FrameError::WrongLane) };
+                assert_eq!(verdict, expected, "{frame:?}");
+            }
+        }
+        assert_eq!(refusal(&PeerFrame::Announce(vec![])), FrameError::Count(0));
+        assert_eq!(refusal(&PeerFrame::Pull(vec![ids[0]; MAX_IDS + 1])), FrameError::Count(MAX_IDS + 1));
+        assert_eq!(refusal(&PeerFrame::Blocks(vec![])), FrameError::Count(0));
+        assert_eq!(
+            refusal(&PeerFrame::Blocks(vec![honest.clone(); MAX_BLOCKS + 1])),
+            FrameError::Count(MAX_BLOCKS + 1)
+        );
+        // A header over another body, and a run that does not hang together.
+        let height = Height(1);
+        let other = FrameError::Block { height, what: "other transactions than its header's" };
+        let count = FrameError::Block { height, what: "another count of transactions than its header's" };
+        assert_eq!(refusal(&PeerFrame::Proposal { header: header.clone(), ids: vec![ids[0]; 2] }), other);
+        assert_eq!(refusal(&PeerFrame::Proposal { header, ids }), count);
+        let mut swapped = honest.clone();
+        swapped.transactions.swap(0, 1);
+        assert_eq!(refusal(&PeerFrame::Blocks(vec![swapped])), other);
+        let unlinked = refusal(&PeerFrame::Blocks(vec![honest, block(2)]));
+        assert!(matches!(unlinked, FrameError::Block { height: Height(2), .. }), "{unlinked}");
+    }
+
+    /// failures.md, row 39: whoever is no validator helps no certificate over its quorum, and spoils one
+    /// that has it.
+    #[test]
+    fn an_observers_signature_in_a_fetched_certificate_is_refused() {
+        let signers = |others: &[(u16, SecretKey)]| {
+            let mut block = block(1);
+            block.certificate = Some(certificate(&block.header, others));
+            judge(Lane::Sync, &PeerFrame::Blocks(vec![block])).map(|_| ())
+        };
+        let refused = |error| Err(FrameError::Certificate { height: Height(1), error });
+        let [a, b, c, observer] = [1, 2, 3, 77].map(key);
+        let unknown = |index| refused(CertificateError::UnknownSigner(ValidatorIndex(index)));
+        assert_eq!(signers(&[(0, a.clone()), (1, b.clone()), (2, c.clone())]), Ok(()));
+        assert_eq!(signers(&[(0, a.clone()), (1, b.clone()), (4, observer.clone())]), unknown(4));
+        assert_eq!(
+            signers(&[(0, a.clone()), (1, b.clone()), (2, c), (u16::MAX, observer.clone())]),
+            unknown(u16::MAX)
+        );
+        let bad = refused(CertificateError::BadSignature(ValidatorIndex(2)));
+        assert_eq!(signers(&[(0, a), (1, b), (2, observer)]), bad);
+    }
 
     #[test]
     fn only_the_very_bytes_that_were_checked_pass_unchecked_again() {

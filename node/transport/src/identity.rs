@@ -301,6 +301,48 @@ mod tests {
         assert!(format!("{:?}", tls.resumption).contains("NoClientSessionStorage"));
     }
 
+    /// Shakes hands in memory; the first error of either side.
+    fn shake(client: rustls::ClientConfig, server: rustls::ServerConfig) -> Result<(), Error> {
+        let name = ServerName::try_from("quorate").expect("a name");
+        let mut client = rustls::ClientConnection::new(Arc::new(client), name)?;
+        let mut server = rustls::ServerConnection::new(Arc::new(server))?;
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut flight = Vec::new();
+            client.write_tls(&mut flight).expect("memory");
+            server.read_tls(&mut &flight[..]).expect("memory");
+            server.process_new_packets()?;
+            flight.clear();
+            server.write_tls(&mut flight).expect("memory");
+            client.read_tls(&mut &flight[..]).expect("memory");
+            client.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    /// failures.md, row 36: a public key is everyone's to show, and only its owner's to prove.
+    #[test]
+    fn a_key_shown_without_its_secret_is_refused() {
+        let directory = || {
+            let validators = vec![key(1).public(), key(2).public()];
+            Arc::new(Directory { validators, ..Directory::default() })
+        };
+        let server = || server_tls(&key(1), directory(), Arc::default()).expect("server");
+        let client = || client_tls(&key(2), ExpectedKey::new(key(1).public())).expect("client");
+        // Shows one key and signs with another.
+        let impostor = |shown: u8| {
+            let spki = CertificateDer::from(to_spki(&key(shown).public()));
+            Arc::new(CertifiedKey::new(vec![spki], Arc::new(HandshakeKey(key(3)))))
+        };
+        assert_eq!(shake(client(), server()), Ok(()));
+        let bad = Err(Error::InvalidCertificate(CertificateError::BadSignature));
+        let mut posing = client();
+        posing.client_auth_cert_resolver = Arc::new(AlwaysResolvesClientRawPublicKeys::new(impostor(2)));
+        assert_eq!(shake(posing, server()), bad);
+        let mut posing = server();
+        posing.cert_resolver = Arc::new(AlwaysResolvesServerRawPublicKeys::new(impostor(1)));
+        assert_eq!(shake(client(), posing), bad);
+    }
+
     #[test]
     fn only_keys_of_the_directory_pass() {
         let counters = Arc::<Counters>::default();

@@ -232,6 +232,46 @@ fn row_15_nothing_is_committed_out_of_order_and_no_vote_counts_in_another_view()
     assert_eq!(cluster.replica(2).phase(), Phase::Changing);
 }
 
+/// *Prepared* is recursive within one view: a chain that is prepared partly in this view and partly in
+/// an older one could be outbid in its lower part.
+#[test]
+fn row_16_a_parent_prepared_in_an_older_view_only_does_not_count() {
+    let mut cluster = alone();
+    let committee = cluster.committee.clone();
+    let a = first_block(&committee, 0, "a");
+    propose_to(&mut cluster, &[2], &a, "a");
+    for signer in [0, 1] {
+        cluster.deliver(2, &prepare(&committee, signer, 0, &a));
+    }
+    cluster.run(ms(20));
+    assert_eq!(commits_of(&cluster, 2), [(View(0), Height(1))]);
+    // Two others leave the view; it joins them and reports what it has prepared.
+    for signer in [0, 1] {
+        let change = view_change(&committee, signer, 1, None, vec![]);
+        cluster.deliver(2, &Message::ViewChange(Box::new(change)));
+    }
+    cluster.run(ms(20));
+    let own = received_view_change(&cluster, 2, 1).expect("sent to all");
+    assert_eq!(own.statement.prepared.len(), 1);
+    let others = [0, 1].map(|s| view_change(&committee, s, 1, None, vec![]));
+    let changes = others.into_iter().chain([own]).collect();
+    cluster.deliver(2, &new_view(&committee, 1, changes));
+    let b = child(&committee, 1, &a, "b");
+    propose_to(&mut cluster, &[2], &b, "b");
+    for signer in [0, 1, 3] {
+        cluster.deliver(2, &prepare(&committee, signer, 1, &b));
+    }
+    cluster.run(ms(50));
+    assert_eq!(prepares_of(&cluster, 2).last(), Some(&(View(1), Height(2))), "{}", cluster.describe());
+    assert_eq!(commits_of(&cluster, 2), [(View(0), Height(1))], "the parent is not prepared in view 1");
+    for signer in [0, 1] {
+        cluster.deliver(2, &prepare(&committee, signer, 1, &a));
+    }
+    cluster.run(ms(20));
+    let all = [(View(0), Height(1)), (View(1), Height(1)), (View(1), Height(2))];
+    assert_eq!(commits_of(&cluster, 2), all);
+}
+
 #[test]
 fn row_17_a_validator_that_computes_something_else_stops_and_says_so() {
     let mut cluster = with_byzantine(&[]);
@@ -337,6 +377,18 @@ fn a_liar_cannot_make_others_leave_a_view_or_believe_in_blocks() {
     assert_eq!(cluster.views(), [View(0); 3]);
     assert_eq!(cluster.nodes[0].catch_up, Height(0));
     assert_eq!(node::genesis(&committee).height, Height(0));
+}
+
+#[test]
+fn row_27_of_heights_that_others_claim_one_honest_one_must_have_reached_it() {
+    let mut cluster = alone();
+    let committee = cluster.committee.clone();
+    cluster.deliver(2, &status(&committee, 3, 0, 1 << 50));
+    assert_eq!(cluster.nodes[2].catch_up, Height(0), "one may lie");
+    cluster.deliver(2, &status(&committee, 0, 0, 5));
+    assert_eq!(cluster.nodes[2].catch_up, Height(5));
+    cluster.deliver(2, &status(&committee, 1, 0, 7));
+    assert_eq!(cluster.nodes[2].catch_up, Height(7));
 }
 
 #[test]

@@ -109,8 +109,10 @@ fn row_19_who_committed_and_who_changed_view_do_not_wait_for_each_other() {
     cluster.run_to("others to leave", seconds(3), |c| c.replica(1).view() > View(0));
     assert_eq!((cluster.height(0), cluster.height(1)), (Height(1), Height(0)));
     cluster.network = perfect();
-    cluster.submit(1);
+    // Nothing new comes that would make the one that has committed suspect its leader by itself.
     cluster.run_to_quiet("all three", seconds(3));
+    cluster.submit(1);
+    cluster.run_to_quiet("all three, with more", seconds(3));
 }
 
 #[test]
@@ -162,6 +164,30 @@ fn row_20_replicas_that_drifted_apart_converge() {
     cluster.network = perfect();
     let took = cluster.run_to_quiet("one view for all", seconds(10));
     assert!(took < seconds(3), "{took:?}");
+}
+
+#[test]
+fn row_20_who_was_cut_off_joins_a_far_view_in_one_step() {
+    let mut cluster = Cluster::new(Options::default());
+    cluster.submit(1);
+    // Validator 2 is cut off while views of the others fail one after the other.
+    cluster.network = Box::new(|f, _| match f.message {
+        _ if f.from == 2 || f.to == 2 => vec![],
+        Message::ViewChange(_) | Message::Status(_) => vec![ms(2)],
+        _ => vec![],
+    });
+    cluster.cut = Box::new(|a, b| a == 2 || b == 2);
+    cluster.run(seconds(600));
+    let far = cluster.replica(0).view();
+    assert!(far > View(50) && cluster.replica(2).view() == View(0), "{:?}", cluster.views());
+    // Without validator 3, the two that are far are no quorum; f+1 of them are enough to be joined.
+    cluster.crash(3);
+    cluster.network = perfect();
+    cluster.cut = Box::new(|_, _| false);
+    let took = cluster.run_to_quiet("one view for all", seconds(60));
+    assert!(took < seconds(25), "two timeouts at the cap: {took:?}");
+    let steps = cluster.nodes[2].views.iter().filter(|(_, active, _)| !active).count();
+    assert!(steps <= 3, "{:?}", cluster.nodes[2].views);
 }
 
 #[test]
