@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Whoever sends to the proxy's address gets a socket of its own towards the target, so that the target
-//! tells diallers apart. What happens to the nth datagram of a dialler and direction depends on the seed
-//! alone; when it happens depends on the machine.
+//! tells diallers apart. What happens to the nth datagram of the mth dialler in one direction depends on
+//! the seed alone; when it happens, and who is the mth to dial, depends on the machine.
 //!
 //! Everything is bounded: [`MAX_DIALLERS`] sockets, [`MAX_UNDER_WAY`] datagrams under way for each
 //! dialler and direction. Beyond that a datagram is dropped and counted.

@@ -1,31 +1,25 @@
-//! Links that lose, delay, double and reorder, through a proxy between each two validators.
+//! Links that lose, delay, double and reorder, by a proxy in front of each validator.
 
 use crate::{SOON, load, with};
 use anyhow::{Result, ensure};
-use quorate_tests::consortium::{free_addresses, name};
+use quorate_tests::consortium::free_addresses;
 use quorate_tests::network::proxy::Counts;
 use quorate_tests::network::{Faults, Proxy, settings};
 use quorate_tests::{Consortium, Plan};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Puts a proxy in front of each validator for each other one. Whoever dials goes through one.
-async fn proxies(consortium: &Consortium, addresses: &[SocketAddr], seed: u64) -> Result<Vec<Proxy>> {
+/// Moves each validator to an address that nobody knows, and puts a proxy where the genesis document
+/// says it is. So everyone goes through a proxy: validators that dial each other, and clients.
+async fn proxies(consortium: &Consortium, known: &[SocketAddr], seed: u64) -> Result<Vec<Proxy>> {
     let mut proxies = Vec::new();
-    for from in 0..consortium.len() {
-        let mut peers = Vec::new();
-        for (to, target) in addresses.iter().enumerate().filter(|(to, _)| *to != from) {
-            let [listen] = free_addresses(1)?.try_into().expect("one address");
-            // Far apart, for each dialler of a proxy takes its own.
-            let seed = seed.wrapping_add(1000 * (proxies.len() as u64 + 1));
-            proxies.push(Proxy::start(listen, *target, seed).await?);
-            peers.push((name(to), listen.to_string()));
-        }
-        settings::change(consortium, from, |table| {
-            for (peer, address) in peers {
-                settings::set(table, "peers", &peer, address);
-            }
+    for (index, (known, hidden)) in known.iter().zip(free_addresses(known.len())?).enumerate() {
+        settings::change(consortium, index, |table| {
+            table.insert("listen".to_owned(), hidden.to_string().into());
         })?;
+        // Far apart, for each dialler of a proxy takes its own.
+        let seed = seed.wrapping_add(1000 * index as u64);
+        proxies.push(Proxy::start(*known, hidden, seed).await?);
     }
     Ok(proxies)
 }
@@ -39,7 +33,8 @@ const fn ms(ms: u64) -> Duration {
 }
 
 /// A tenth is lost, each packet takes 20 ms ± 10, a twentieth comes twice, some overtake others: blocks
-/// commit all the same. Then each takes 300 ms, and the links are good again.
+/// commit all the same. Then each takes 300 ms, half a view timeout;
+/// and then the links are good again.
 #[test]
 fn loss_delay_duplication_and_reordering() {
     const SEED: u64 = 32;
@@ -50,7 +45,6 @@ fn loss_delay_duplication_and_reordering() {
         consortium.start_all().await?;
         let mut load = load(consortium, 16).await?;
         load.progresses(50, SOON).await?;
-        ensure!(counts(&proxies).delivered > 0, "validators reach each other past the proxies");
 
         let poor = Faults {
             loss: 0.1,
@@ -62,7 +56,7 @@ fn loss_delay_duplication_and_reordering() {
         };
         let slow = Faults { delay: ms(300), jitter: ms(30), ..Faults::default() };
         for (what, faults, receipts) in
-            [("poor links", poor, 150), ("slow links", slow, 60), ("good links", Faults::default(), 100)]
+            [("poor links", poor, 800), ("slow links", slow, 60), ("good links", Faults::default(), 100)]
         {
             let before = counts(&proxies);
             proxies.iter().for_each(|proxy| proxy.set(faults, faults));

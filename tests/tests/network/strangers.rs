@@ -51,11 +51,6 @@ async fn refused(
     Ok(())
 }
 
-/// What QUIC says at the dialler when the other side closed with this code.
-fn closed(code: CloseCode) -> String {
-    format!("closed by peer: {code} (code {})", code.number())
-}
-
 /// Keys and claims that do not fit: every one is refused by name, and the load goes on.
 #[test]
 fn whoever_is_not_who_they_say_is_refused_by_name() {
@@ -72,27 +67,32 @@ fn whoever_is_not_who_they_say_is_refused_by_name() {
 
         // A key that no member holds: the alert access_denied.
         let attacker = Attacker::new(anywhere(), &stranger)?;
-        refused(&attacker, target, chain, Claim::Client, "access denied").await?;
-        refused(&attacker, target, chain, validator(1), "access denied").await?;
+        refused(&attacker, target, chain, Claim::Client, "error 49").await?;
+        refused(&attacker, target, chain, validator(1), "error 49").await?;
         // A key that a member holds, and a signature by another: the alert decrypt_error.
         for signs in [&stranger, &member] {
             let attacker = Attacker::showing(anywhere(), other.public(), signs)?;
-            refused(&attacker, target, chain, validator(1), "BadSignature").await?;
+            refused(&attacker, target, chain, validator(1), "error 51").await?;
         }
         // A good key, and a claim that it does not hold.
+        let identity = ("claims an identity that its key does not hold", CloseCode::WrongIdentity);
+        let oneself = ("this node holds the same key", CloseCode::Oneself);
+        let elsewhere = ChainId(Hash([8; 32]));
         let wrong = [
-            (&other, chain, validator(2), CloseCode::WrongIdentity),
-            (&other, chain, validator(77), CloseCode::WrongIdentity),
-            (&other, chain, Claim::Client, CloseCode::WrongIdentity),
-            (&member, chain, validator(1), CloseCode::WrongIdentity),
-            (&member, ChainId(Hash([8; 32])), Claim::Client, CloseCode::WrongChain),
+            (&other, chain, validator(2), identity),
+            (&other, chain, validator(77), identity),
+            (&other, chain, Claim::Client, identity),
+            (&member, chain, validator(1), identity),
+            (&member, elsewhere, Claim::Client, ("belongs to chain 0808", CloseCode::WrongChain)),
             // The validator's own key, whatever it claims.
-            (&own, chain, validator(0), CloseCode::Oneself),
-            (&own, chain, validator(1), CloseCode::Oneself),
+            (&own, chain, validator(0), oneself),
+            (&own, chain, validator(1), oneself),
         ];
-        for (key, chain, claim, code) in wrong {
+        for (key, chain, claim, (text, code)) in wrong {
             let attacker = Attacker::new(anywhere(), key)?;
-            refused(&attacker, target, chain, claim, &closed(code)).await?;
+            for reason in [format!("closed by peer: {text}"), format!("(code {})", code.number())] {
+                refused(&attacker, target, chain, claim, &reason).await?;
+            }
         }
         load.progresses(100, SOON).await?;
 
