@@ -14,6 +14,10 @@
 //! the local HTTP ports that the test asks, are never cut off: a client may reach both sides of a
 //! partition, which is the harder case.
 //!
+//! The kernel would pass what a validator sends at once to one peer as one large packet through all of this
+//! (UDP segmentation offload); it is told to cut it into real packets at the validator, as a network card
+//! does, so that packets are counted and dropped one by one.
+//!
 //! The addresses are private and exist in these namespaces only.
 
 use super::namespace::Namespace;
@@ -68,6 +72,7 @@ impl Fabric {
             let inside = format!(
                 "link set lo up\n\
                  addr add {}/24 dev eth0\n\
+                 link set eth0 gso_max_segs 1\n\
                  link set eth0 up\n\
                  route add default via 10.26.{index}.1\n",
                 address(index)
@@ -78,8 +83,10 @@ impl Fabric {
         let rules = "table ip quorate {\n\
                        set cut { type ipv4_addr . ipv4_addr; }\n\
                        counter dropped { }\n\
+                       chain narrow { }\n\
                        chain forward {\n\
                          type filter hook forward priority 0; policy accept;\n\
+                         jump narrow;\n\
                          ip saddr . ip daddr @cut counter name dropped drop;\n\
                        }\n\
                      }\n";
@@ -109,6 +116,16 @@ impl Fabric {
     pub fn cut(&mut self, links: impl IntoIterator<Item = (usize, usize)>) -> Result<()> {
         self.cut.extend(links.into_iter().filter(|(from, to)| from != to));
         self.apply()
+    }
+
+    /// Whether so many validators all reach each other, both ways.
+    pub fn connects(&self, quorum: usize) -> bool {
+        let validators = self.validators.len();
+        let reach = |a: usize, b: usize| !self.cut.contains(&(a, b)) && !self.cut.contains(&(b, a));
+        (0u32..1 << validators).filter(|group| group.count_ones() as usize == quorum).any(|group| {
+            let members: Vec<usize> = self.everyone().filter(|index| group >> index & 1 == 1).collect();
+            members.iter().all(|a| members.iter().all(|b| reach(*a, *b)))
+        })
     }
 
     /// Everyone reaches everyone again.
@@ -168,6 +185,19 @@ impl Fabric {
             // Writing into a string does not fail.
             let _ = writeln!(script, "add element ip quorate cut {{ {from} . {to} }}");
         }
+        self.hub.run("nft", &["-f", "-"], &script)?;
+        Ok(())
+    }
+
+    /// From now on, packets of more than this many bytes, IP header included, are dropped and counted, and
+    /// nobody is told why: a path that has become narrower. `None`: they pass again.
+    ///
+    /// # Errors
+    /// If the rules cannot be changed.
+    pub fn narrow(&self, most: Option<u16>) -> Result<()> {
+        let rule =
+            |most| format!("add rule ip quorate narrow ip length > {most} counter name dropped drop\n");
+        let script = format!("flush chain ip quorate narrow\n{}", most.map(rule).unwrap_or_default());
         self.hub.run("nft", &["-f", "-"], &script)?;
         Ok(())
     }
@@ -264,6 +294,7 @@ mod tests {
         fabric.heal().expect("healed");
         assert!(reaches(&fabric, 0, 1));
         fabric.split(&[&[0], &[1, 2]]).expect("split");
+        assert!(fabric.connects(2) && !fabric.connects(3));
         assert!(!reaches(&fabric, 0, 1) && !reaches(&fabric, 1, 0) && !reaches(&fabric, 2, 0));
         assert!(reaches(&fabric, 1, 2));
         fabric.heal().expect("healed");
@@ -273,6 +304,11 @@ mod tests {
         fabric.mute(1).expect("mute");
         assert!(!reaches(&fabric, 1, 0) && reaches(&fabric, 0, 1) && reaches(&fabric, 0, 2));
         fabric.heal().expect("healed");
+        fabric.narrow(Some(28)).expect("narrow");
+        assert!(!reaches(&fabric, 0, 1), "a datagram of one byte has 29 with its headers");
+        fabric.narrow(Some(29)).expect("narrow");
+        assert!(reaches(&fabric, 0, 1));
+        fabric.narrow(None).expect("wide");
         fabric.isolate(1).expect("alone");
         assert!(!reaches(&fabric, 1, 0) && !reaches(&fabric, 0, 1) && reaches(&fabric, 0, 2));
     }

@@ -9,6 +9,7 @@
 //! How long a partition lasts is decided by conditions, not by a clock: until everyone has noticed, or
 //! until the connections across it have timed out. Figures are printed with `--nocapture`.
 
+mod chaos;
 mod flood;
 mod hostile;
 mod lossy;

@@ -58,6 +58,28 @@ fn two_and_two() {
     });
 }
 
+/// Five validators, of which one may fail and four must agree: with one cut off they go on, split into three
+/// and two neither side does.
+#[test]
+fn three_and_two_of_five() {
+    with_network(&Plan::of(5), async |net| {
+        let mut load = load(&net.consortium, 64).await?;
+        load.progresses(200, SOON).await?;
+        net.fabric.isolate(4)?;
+        load.progresses(300, SOON).await.context("four of five")?;
+        net.fabric.heal()?;
+        net.fabric.split(&[&[0, 1, 2], &[3, 4]])?;
+        nothing_commits(net, &load, async |net| packets_are_dropped(net, 60).await).await?;
+        let healed = Instant::now();
+        net.fabric.heal()?;
+        recovers("a split 3/2 of five", &mut load, healed).await?;
+        net.consortium.all_ready().await?;
+        let (_, acknowledged) = load.stop().await?;
+        net.consortium.audit_each(&acknowledged).await?;
+        Ok(())
+    });
+}
+
 /// One of four is cut off under load, first the leader, then another: the rest goes on, the one stands
 /// still, and when it is back it catches up and its vote counts.
 #[test]
