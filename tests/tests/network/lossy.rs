@@ -33,7 +33,7 @@ const fn ms(ms: u64) -> Duration {
 }
 
 /// A tenth is lost, each packet takes 20 ms ± 10, a twentieth comes twice, some overtake others: blocks
-/// commit all the same. Then each takes 300 ms, half a view timeout;
+/// commit all the same. Then each takes 500 ms, so that no block commits within the first timeouts;
 /// and then the links are good again.
 #[test]
 fn loss_delay_duplication_and_reordering() {
@@ -54,7 +54,7 @@ fn loss_delay_duplication_and_reordering() {
             reordering: 0.05,
             held_back: ms(30),
         };
-        let slow = Faults { delay: ms(300), jitter: ms(30), ..Faults::default() };
+        let slow = Faults { delay: ms(500), jitter: ms(30), ..Faults::default() };
         for (what, faults, receipts) in
             [("poor links", poor, 800), ("slow links", slow, 60), ("good links", Faults::default(), 100)]
         {
