@@ -14,6 +14,7 @@
 //! | [`programs`] | where the built programs are; running `quorate` as a member |
 //! | [`load`] | transactions without end, and a record of what was acknowledged |
 //! | [`audited`] | the chain seen from the outside: sound, and nothing acknowledged missing |
+//! | [`network`] | validators under network faults: links cut, a faulty proxy, hostile peers |
 //! | [`packages`] | real input: the packages this workspace is built from |
 //! | [`fuzz`] | every decoder that meets a peer, a client or a disk, as a function of bytes |
 //! | [`claim`] | directories that one program at a time uses |
@@ -26,6 +27,7 @@ pub mod consortium;
 pub mod fuzz;
 pub mod invariants;
 pub mod load;
+pub mod network;
 pub mod packages;
 pub mod programs;
 pub mod simulator;
