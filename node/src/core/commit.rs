@@ -134,6 +134,7 @@ impl<S: Store> Core<S> {
                 }
                 self.commit_run(&run, &certificate, true);
                 self.replica.caught_up(self.now.monotonic, certificate);
+                self.take_outputs();
                 run.clear();
                 progress = true;
             }
