@@ -10,6 +10,7 @@
 //! | [`programs`] | where the built programs are; running `quorate` as a member |
 //! | [`load`] | transactions without end, and a record of what was acknowledged |
 //! | [`audited`] | the chain seen from the outside: sound, and nothing acknowledged missing |
+//! | [`history`] | what several clients saw, and whether the ledger keeps its word on it |
 //! | [`packages`] | real input: the packages this workspace is built from |
 //! | [`claim`] | directories that one program at a time uses |
 //! | [`wait`] | waiting for conditions, with a deadline |
@@ -17,6 +18,7 @@
 pub mod audited;
 pub mod claim;
 pub mod consortium;
+pub mod history;
 pub mod load;
 pub mod packages;
 pub mod programs;
