@@ -13,6 +13,7 @@
 //! | [`history`] | what several clients saw, and whether the ledger keeps its word on it |
 //! | [`packages`] | real input: the packages this workspace is built from |
 //! | [`claim`] | directories that one program at a time uses |
+//! | [`soak`] | what validators' processes use over hours, and whether it grows |
 //! | [`wait`] | waiting for conditions, with a deadline |
 
 pub mod audited;
@@ -22,6 +23,7 @@ pub mod history;
 pub mod load;
 pub mod packages;
 pub mod programs;
+pub mod soak;
 pub mod wait;
 
 pub use audited::{Audited, audit};
