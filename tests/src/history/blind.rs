@@ -9,7 +9,7 @@
 use super::{Action, Answer, Effect, History, Key};
 use anyhow::{Result, ensure};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What is known of the version that a key has in an order under trial.
@@ -150,6 +150,12 @@ pub fn linearizable(history: &History, clients: usize, units: u128) -> Result<()
     Ok(())
 }
 
+/// A moment of a client's call.
+enum Event<S: SequentialSpec> {
+    Invoke(S::Op),
+    Return(S::Ret),
+}
+
 /// Whether the tester finds an order of those calls of which `as_call` makes an operation, and its answer
 /// if there was a definite one.
 fn explained<S>(
@@ -162,28 +168,24 @@ where
     S::Op: Clone + std::fmt::Debug,
     S::Ret: Clone + std::fmt::Debug,
 {
-    enum Event<O, R> {
-        Invoke(O),
-        Return(R),
-    }
-    let mut events: Vec<(Duration, usize, usize, Event<S::Op, S::Ret>)> = Vec::new();
-    for (number, call) in history.calls.iter().enumerate() {
+    let mut events: Vec<(Duration, usize, Event<S>)> = Vec::new();
+    for call in &history.calls {
         // What was handed to nobody did not happen.
         let Some((operation, answer)) = as_call(call).filter(|_| call.answer != Answer::Nothing) else {
             continue;
         };
-        events.push((call.invoked, number, call.client, Event::Invoke(operation)));
+        events.push((call.invoked, call.client, Event::Invoke(operation)));
         if let Some(answer) = answer {
-            events.push((call.answered, number, call.client, Event::Return(answer)));
+            events.push((call.answered, call.client, Event::Return(answer)));
         }
     }
     // At the same time, an invocation comes first: that forbids less.
-    events.sort_by_key(|(time, _, _, event)| (*time, matches!(event, Event::Return(_))));
+    events.sort_by_key(|(time, _, event)| (*time, matches!(event, Event::Return(_))));
     let mut tester = LinearizabilityTester::new(object);
     // A call that stays open occupies its thread: its client goes on as another.
-    let mut lives: std::collections::BTreeMap<usize, usize> = std::collections::BTreeMap::new();
-    let mut open: std::collections::BTreeSet<usize> = std::collections::BTreeSet::new();
-    for (_, _, client, event) in events {
+    let mut lives: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut open: BTreeSet<usize> = BTreeSet::new();
+    for (_, client, event) in events {
         let done = match event {
             Event::Invoke(operation) => {
                 if !open.insert(client) {

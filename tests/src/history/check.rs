@@ -34,7 +34,7 @@ pub fn check(history: &History, chain: &Chain, before: &World) -> Result<Counts>
     let mut counts = Counts::default();
     let places = exactly_once(history, chain, &mut counts)?;
     real_time(history, &places)?;
-    let states = outcomes(history, chain, before, &mut counts)?;
+    let states = outcomes(history, chain, before)?;
     reads(history, &states, &mut counts)?;
     Ok(counts)
 }
@@ -111,13 +111,7 @@ fn real_time(history: &History, places: &BTreeMap<TransactionId, Place>) -> Resu
 
 /// Replays the chain, and compares every outcome that a client was told. Returns the state after each
 /// block that changed it.
-fn outcomes(
-    history: &History,
-    chain: &Chain,
-    before: &World,
-    counts: &mut Counts,
-) -> Result<BTreeMap<u64, World>> {
-    let _ = counts;
+fn outcomes(history: &History, chain: &Chain, before: &World) -> Result<BTreeMap<u64, World>> {
     let calls: BTreeMap<TransactionId, &Call> =
         history.calls.iter().filter_map(|call| Some((call.id?, call))).collect();
     let mut world = before.clone();

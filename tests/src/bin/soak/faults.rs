@@ -86,7 +86,7 @@ impl Faults {
                 // The kinds go round with the others, one place further each time.
                 let others = consortium.len() - 1;
                 let round = self.number / Kind::ALL.len();
-                let victim = if kind == Kind::Still && round % 2 == 0 {
+                let victim = if kind == Kind::Still && round.is_multiple_of(2) {
                     0
                 } else {
                     1 + (self.number + round) % others
