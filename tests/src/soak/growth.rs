@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn caches_may_fill_and_outliers_do_not_count() {
         // Full after four minutes.
-        let filled = |t: u64| 100 * M + t.min(240) * M / 2 + if t % 50 == 0 { 300 * M } else { 0 };
+        let filled = |t: u64| 100 * M + t.min(240) * M / 2 + if t.is_multiple_of(50) { 300 * M } else { 0 };
         assert_eq!(growing(&life(filled, |t| 40 + t.min(250), |t| t * 50_000)), [""; 0]);
         // Space given back by a compaction.
         let compacted = |t: u64| t * 80_000 - if t > 400 { 20 * M } else { 0 };
