@@ -26,5 +26,6 @@
 mod founding;
 mod http;
 mod process;
+mod settings;
 
 pub use founding::{Consortium, Member, Plan, free_addresses, name};

@@ -15,9 +15,11 @@
 //! | [`load`] | transactions without end, and a record of what was acknowledged |
 //! | [`audited`] | the chain seen from the outside: sound, and nothing acknowledged missing |
 //! | [`network`] | validators under network faults: links cut, a faulty proxy, hostile peers |
+//! | [`history`] | what several clients saw, and whether the ledger keeps its word on it |
 //! | [`packages`] | real input: the packages this workspace is built from |
 //! | [`fuzz`] | every decoder that meets a peer, a client or a disk, as a function of bytes |
 //! | [`claim`] | directories that one program at a time uses |
+//! | [`soak`] | what validators' processes use over hours, and whether it grows |
 //! | [`wait`] | waiting for conditions, with a deadline |
 
 pub mod adversaries;
@@ -25,12 +27,14 @@ pub mod audited;
 pub mod claim;
 pub mod consortium;
 pub mod fuzz;
+pub mod history;
 pub mod invariants;
 pub mod load;
 pub mod network;
 pub mod packages;
 pub mod programs;
 pub mod simulator;
+pub mod soak;
 pub mod wait;
 
 #[path = "../../consensus/ledger/tests/ledger/reference.rs"]

@@ -37,6 +37,7 @@ pub struct Load {
     receipts: watch::Receiver<u64>,
     acknowledged: Arc<Mutex<Acknowledged>>,
     running: JoinHandle<Result<BulkTotals>>,
+    lifetime: Duration,
 }
 
 impl Load {
@@ -45,8 +46,18 @@ impl Load {
     pub fn start(
         client: Client,
         in_flight: usize,
+        operations: impl FnMut(u64) -> Vec<Operation> + Send + 'static,
+    ) -> Load {
+        Load::lasting(client, BulkOptions { in_flight, lifetime: Duration::from_secs(60) }, operations)
+    }
+
+    /// The same with transactions that may take longer, or less long, to commit.
+    pub fn lasting(
+        client: Client,
+        options: BulkOptions,
         mut operations: impl FnMut(u64) -> Vec<Operation> + Send + 'static,
     ) -> Load {
+        let lifetime = options.lifetime;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let mut number = 0;
@@ -60,7 +71,6 @@ impl Load {
         let acknowledged = Arc::new(Mutex::new(Acknowledged::default()));
         let record = Arc::clone(&acknowledged);
         let running = tokio::spawn(async move {
-            let options = BulkOptions { in_flight, lifetime: Duration::from_secs(60) };
             let totals = client
                 .bulk(input, &options, |landed, _| {
                     if let Fate::Committed { height, .. } = landed.fate {
@@ -71,7 +81,7 @@ impl Load {
                 .await;
             totals.context("the load broke off")
         });
-        Load { stop, receipts, acknowledged, running }
+        Load { stop, receipts, acknowledged, running, lifetime }
     }
 
     /// How many receipts were verified so far.
@@ -104,7 +114,8 @@ impl Load {
     /// worry about, and nothing that happens to validators here should lead to one.
     pub async fn stop(self) -> Result<(BulkTotals, Acknowledged)> {
         self.stop.store(true, Ordering::Relaxed);
-        let limit = Duration::from_secs(90);
+        // Longer than whatever is under way may take to expire.
+        let limit = self.lifetime + Duration::from_secs(30);
         let totals = timeout(limit, self.running).await.context("the load did not end")???;
         let acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).clone();
         ensure!(totals.refused == 0, "{} transactions were refused", totals.refused);

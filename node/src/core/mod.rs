@@ -345,6 +345,7 @@ impl<S: Store> Core<S> {
             progress |= self.execute_proposals();
             progress |= self.take_outputs();
             progress |= self.catch_up(&mut budget);
+            // A view may have begun in these. What it drops goes before anything is proposed in it.
             progress |= self.take_outputs();
             progress |= self.lead();
             if !progress {
@@ -357,7 +358,9 @@ impl<S: Store> Core<S> {
         self.finish();
     }
 
-    fn take_outputs(&mut self) -> bool {
+    /// Does what the replica asks for. Taken after each word to it, before the next: a view that begins
+    /// drops what was known of earlier proposals, and votes rest on what is known.
+    pub(super) fn take_outputs(&mut self) -> bool {
         let mut any = false;
         while let Some(output) = self.replica.take_output() {
             any = true;

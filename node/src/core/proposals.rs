@@ -214,6 +214,7 @@ impl<S: Store> Core<S> {
         let mut progress = false;
         for (_, block) in complete {
             progress |= self.execute(block);
+            progress |= self.take_outputs();
         }
         progress
     }

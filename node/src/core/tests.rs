@@ -399,6 +399,46 @@ fn a_wiped_one_learns_before_it_votes() {
     assert!(cluster.run(seconds(20), |c| c.all_committed(144)), "its vote counts again");
 }
 
+/// One that learns may find, in the very step in which it has learned enough, that all others wait for it
+/// to lead: it opens its view and proposes at once. With each of these seeds it once panicked, having
+/// dropped its own proposal with those of the view before.
+#[test]
+fn one_that_has_learned_may_lead_at_once() {
+    for seed in [9, 61, 111] {
+        learns_and_leads(seed);
+    }
+}
+
+fn learns_and_leads(seed: u64) {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let mut draw = |from: u64, to: u64| from + rand_core::Rng::next_u64(&mut rng) % (to - from + 1);
+    let parameters = Parameters {
+        max_block_transactions: 1,
+        term_blocks: draw(1, 12),
+        window: draw(1, 4),
+        ..Parameters::default()
+    };
+    let mut cluster = Cluster::new(4, parameters);
+    let victim = usize::try_from(draw(0, 3)).unwrap();
+    let other = (victim + 1) % 4;
+    cluster.submit(other, draw(1, 6), 0);
+    cluster.run(Duration::from_millis(draw(0, 40)), |_| false);
+    cluster.crash(victim);
+    cluster.start(victim, Memory::Lost);
+    // Some of what is said to it is lost for a while.
+    let lost = [Lane::Votes, Lane::Sync, Lane::Gossip][usize::try_from(draw(0, 2)).unwrap()];
+    for round in 1..4 {
+        cluster.drop = Box::new(move |_, to, lane| to == victim && lane == lost);
+        cluster.submit(other, 10, round * 100);
+        cluster.run(Duration::from_millis(draw(1, 60)), |_| false);
+        cluster.drop = Box::new(|_, _, _| false);
+        cluster.submit(other, 4, round * 100 + 50);
+        cluster.run(Duration::from_millis(draw(1, 60)), |_| false);
+    }
+    let done = cluster.run(seconds(60), Cluster::level);
+    assert!(done, "{} committed", cluster.acknowledged.len());
+}
+
 #[test]
 fn a_founding_chain_has_nothing_to_learn() {
     let mut cluster = Cluster::new(4, Parameters::default());

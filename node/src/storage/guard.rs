@@ -20,7 +20,12 @@
 //! | 24 | 32 | chain id |
 //! | 56 | 32 | view, height, committed, votes |
 //! | 88 | 1 | standing: 0 settled, 1 fresh, 2 behind, 3 lost |
-//! | 89 | 32 | SHA-256 of the 89 bytes before |
+//! | 89 | 8 | when the file was made, in nanoseconds of its file system; 0 if that does not say |
+//! | 97 | 32 | SHA-256 of the 97 bytes before |
+//!
+//! The inode alone would not tell a copy: file systems give a freed one out again at once, so a directory
+//! restored in the place of a lost one may well get the same. When a file was made cannot be set. An
+//! image of a whole disk has both; nothing in a directory can tell that it is one.
 
 use crate::core::Memory;
 use crate::core::api::Guard;
@@ -30,11 +35,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 const MAGIC: &[u8; 8] = b"QRTGUARD";
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
 const SLOT_BYTES: usize = 512;
-const CHECKED_BYTES: usize = 89;
+const CHECKED_BYTES: usize = 97;
 const FILE_BYTES: u64 = SLOT_OFFSETS[1] + SLOT_BYTES as u64;
 
 /// Whether what a node finds at its start is all that it has ever promised.
@@ -81,11 +87,29 @@ impl Standing {
     }
 }
 
+/// What a file has that its copy has not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// Its inode.
+    pub inode: u64,
+    /// When it was made, in nanoseconds since the Unix epoch; 0 where the file system does not tell.
+    pub born: u64,
+}
+
+impl FileIdentity {
+    fn of(file: &File) -> io::Result<FileIdentity> {
+        let metadata = file.metadata()?;
+        let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        let born = born.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0);
+        Ok(FileIdentity { inode: metadata.ino(), born })
+    }
+}
+
 /// What the guard file holds, apart from the file: one slot's content, and every decision made on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuardSlot {
     sequence: u64,
-    inode: u64,
+    identity: FileIdentity,
     chain: ChainId,
     guard: Guard,
     standing: u8,
@@ -97,17 +121,17 @@ const BEHIND: u8 = 2;
 const LOST: u8 = 3;
 
 impl GuardSlot {
-    /// The first content of a file with this inode.
-    pub fn first(chain: ChainId, inode: u64, guard: Guard, standing: &Standing) -> GuardSlot {
-        GuardSlot { sequence: 0, inode, chain, guard, standing: standing.mark() }
+    /// The first content of a new file.
+    pub fn first(chain: ChainId, identity: FileIdentity, guard: Guard, standing: &Standing) -> GuardSlot {
+        GuardSlot { sequence: 0, identity, chain, guard, standing: standing.mark() }
     }
 
-    /// Whether a database that holds the guard `held` has every vote that the file, of which `inode`
-    /// is the inode now, knows of. `found` is `None` where there is no file; `founded` says that the
+    /// Whether a database that holds the guard `held` has every vote that the file, which is
+    /// `identity` now, knows of. `found` is `None` where there is no file; `founded` says that the
     /// database was created by this very start.
-    pub fn judge(found: Option<&GuardSlot>, inode: u64, held: &Guard, founded: bool) -> Standing {
+    pub fn judge(found: Option<&GuardSlot>, identity: FileIdentity, held: &Guard, founded: bool) -> Standing {
         match found {
-            Some(slot) => compare(slot, inode, held),
+            Some(slot) => compare(slot, identity, held),
             None if founded => Standing::Fresh,
             None => Standing::Lost {
                 why: "the guard file is missing, so nothing proves that the database is complete".into(),
@@ -143,13 +167,14 @@ impl GuardSlot {
         let mut bytes = [0u8; SLOT_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..16].copy_from_slice(&self.sequence.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.inode.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.identity.inode.to_le_bytes());
         bytes[24..56].copy_from_slice(&self.chain.0.0);
         let numbers = [self.guard.view.0, self.guard.height.0, self.guard.committed.0, self.guard.votes];
         for (place, number) in bytes[56..88].chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
         bytes[88] = self.standing;
+        bytes[89..97].copy_from_slice(&self.identity.born.to_le_bytes());
         let checksum = Hash::of(&[&bytes[..CHECKED_BYTES]]);
         bytes[CHECKED_BYTES..CHECKED_BYTES + 32].copy_from_slice(&checksum.0);
         bytes
@@ -166,7 +191,7 @@ impl GuardSlot {
         Some(GuardSlot {
             // No file is written to this often, and there is no number to go on with after the last one.
             sequence: number(8).filter(|sequence| *sequence < u64::MAX)?,
-            inode: number(16)?,
+            identity: FileIdentity { inode: number(16)?, born: number(89)? },
             chain: ChainId(Hash(bytes[24..56].try_into().ok()?)),
             guard: Guard {
                 view: View(number(56)?),
@@ -210,10 +235,10 @@ impl GuardFile {
         let held = held.unwrap_or_default();
         let lost = |why: &str| Standing::Lost { why: why.to_owned() };
         let standing = match &found {
-            None => GuardSlot::judge(None, 0, &held, founded),
+            None => GuardSlot::judge(None, FileIdentity::default(), &held, founded),
             Some(None) => lost("the guard file is damaged, so nothing proves that the database is complete"),
             Some(Some((_, last))) if last.chain != chain => lost("the guard file belongs to another chain"),
-            Some(Some((file, last))) => GuardSlot::judge(Some(last), file.metadata()?.ino(), &held, founded),
+            Some(Some((file, last))) => GuardSlot::judge(Some(last), FileIdentity::of(file)?, &held, founded),
         };
         let mut guard_file = match found.flatten() {
             Some((file, last)) if last.chain == chain => GuardFile { path: path.to_owned(), file, last },
@@ -232,7 +257,7 @@ impl GuardFile {
             OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).clone();
         let file = options.open(&new)?;
         file.set_len(FILE_BYTES)?;
-        let last = GuardSlot::first(chain, file.metadata()?.ino(), guard, standing);
+        let last = GuardSlot::first(chain, FileIdentity::of(&file)?, guard, standing);
         let mut guard_file = GuardFile { path: path.to_owned(), file, last };
         guard_file.write(last.judged(standing))?;
         std::fs::rename(&new, path)?;
@@ -291,12 +316,12 @@ fn read_slots(file: &File) -> io::Result<Option<GuardSlot>> {
     Ok(newest)
 }
 
-fn compare(file: &GuardSlot, inode: u64, held: &Guard) -> Standing {
+fn compare(file: &GuardSlot, identity: FileIdentity, held: &Guard) -> Standing {
     let known = &file.guard;
     let lost = |why: &str| Standing::Lost { why: why.to_owned() };
     let behind = |why: String| Standing::Behind { guard: *known, why };
     // A copy tells how far the votes went when it was made, and nothing of what came after.
-    if file.inode != inode {
+    if file.identity != identity {
         return lost("the directory is a copy, perhaps an old backup put back in place");
     }
     let forgotten = known.view > held.view
@@ -427,6 +452,34 @@ mod tests {
         let copy = dir.path().join("copy");
         std::fs::copy(&path, &copy).unwrap();
         assert!(matches!(reopen(&copy, 5), Standing::Lost { .. }));
+    }
+
+    /// A restored file may well get the inode that the lost one had: file systems give freed ones out
+    /// again at once.
+    #[test]
+    fn a_copy_is_noticed_even_with_the_inode_of_the_lost_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        voted(&path, 5);
+        let born = std::fs::metadata(&path).unwrap().created().unwrap();
+        let backup = dir.path().join("backup");
+        std::fs::copy(&path, &backup).unwrap();
+        // Time has passed since, as far as the file system can tell.
+        while std::fs::metadata(tempfile::NamedTempFile::new_in(&dir).unwrap().path())
+            .unwrap()
+            .created()
+            .unwrap()
+            == born
+        {}
+        let mut same_inode = 0;
+        for _ in 0..20 {
+            let inode = std::fs::metadata(&path).unwrap().ino();
+            std::fs::remove_file(&path).unwrap();
+            std::fs::copy(&backup, &path).unwrap();
+            same_inode += u32::from(std::fs::metadata(&path).unwrap().ino() == inode);
+            assert!(matches!(reopen(&path, 5), Standing::Lost { .. }));
+        }
+        eprintln!("{same_inode} of 20 copies got the inode of the lost file");
     }
 
     /// Cuts the newest write short after every number of bytes: the one before it must survive.

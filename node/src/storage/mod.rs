@@ -31,7 +31,7 @@ mod space;
 mod tests;
 
 pub use format::FORMAT;
-pub use guard::{GuardFile, GuardSlot, Standing};
+pub use guard::{FileIdentity, GuardFile, GuardSlot, Standing};
 pub use options::MAX_LOG_BYTES;
 pub use space::free_bytes;
 

@@ -132,9 +132,9 @@ impl World {
         machine.disk = Disk::replaced(Some(backup));
         machine.damaged = false;
         if copied {
-            // The content names the inode of the file that was copied.
-            let inode = machine.new_inode();
-            machine.guard = guard.map(|file| GuardFile { inode, ..file });
+            // The content names the file that was copied.
+            let identity = machine.new_file();
+            machine.guard = guard.map(|file| GuardFile { identity, ..file });
         }
         if machine.down == 0 {
             self.at(self.now, Event::Start(m));

@@ -11,7 +11,7 @@ use quorate_ledger::{Column, Store};
 use quorate_node::core::api::{Guard, Input, Now, Ready};
 use quorate_node::core::mempool::Limits;
 use quorate_node::core::{Core, CoreConfig};
-use quorate_node::storage::{GUARD_KEY, GuardSlot, Standing};
+use quorate_node::storage::{FileIdentity, GUARD_KEY, GuardSlot, Standing};
 use quorate_types::codec;
 use quorate_types::ids::{Height, ValidatorIndex};
 use std::collections::{BTreeSet, VecDeque};
@@ -54,13 +54,13 @@ impl Group {
     }
 }
 
-/// The guard file: its content, and the inode it was made with.
+/// The guard file: its content, and which file it is.
 #[derive(Debug, Clone, Copy)]
 pub struct GuardFile {
     /// What it says.
     pub slot: GuardSlot,
-    /// Its inode now; a copy has another than its content names.
-    pub inode: u64,
+    /// Which file it is; a copy is another than its content names.
+    pub identity: FileIdentity,
 }
 
 /// What a machine died of, to be carried out at a point of its next batch.
@@ -88,7 +88,7 @@ pub struct Machine {
     /// Its guard file.
     pub guard: Option<GuardFile>,
     votes_at_start: u64,
-    inodes: u64,
+    files: u64,
     /// How far its wall clock is off, in milliseconds.
     pub skew_ms: i64,
     /// Machines it has a connection to.
@@ -137,7 +137,7 @@ impl Machine {
             disk: Disk::default(),
             guard: None,
             votes_at_start: 0,
-            inodes: 0,
+            files: 0,
             skew_ms,
             connected: BTreeSet::new(),
             paused_until: Duration::ZERO,
@@ -187,13 +187,13 @@ impl Machine {
             Some(bytes) => codec::decode(&bytes, 32).map_err(|error| error.to_string())?,
             None => Guard::default(),
         };
-        let inode = self.guard.map_or(0, |file| file.inode);
-        let standing = GuardSlot::judge(self.guard.as_ref().map(|file| &file.slot), inode, &held, founded);
+        let identity = self.guard.map_or(FileIdentity::default(), |file| file.identity);
+        let standing = GuardSlot::judge(self.guard.as_ref().map(|file| &file.slot), identity, &held, founded);
         self.guard = Some(match self.guard {
             Some(file) => GuardFile { slot: file.slot.judged(&standing), ..file },
             None => {
-                let inode = self.new_inode();
-                GuardFile { slot: GuardSlot::first(chain, inode, held, &standing), inode }
+                let identity = self.new_file();
+                GuardFile { slot: GuardSlot::first(chain, identity, held, &standing), identity }
             }
         });
         self.boot += 1;
@@ -217,10 +217,10 @@ impl Machine {
         Ok(standing)
     }
 
-    /// An inode that no file has had.
-    pub fn new_inode(&mut self) -> u64 {
-        self.inodes += 1;
-        self.inodes
+    /// A file that is like none before.
+    pub fn new_file(&mut self) -> FileIdentity {
+        self.files += 1;
+        FileIdentity { inode: self.files, born: self.files }
     }
 
     /// The process ends: everything in memory is gone.
