@@ -10,6 +10,7 @@
 //! | [`programs`] | where the built programs are; running `quorate` as a member |
 //! | [`load`] | transactions without end, and a record of what was acknowledged |
 //! | [`audited`] | the chain seen from the outside: sound, and nothing acknowledged missing |
+//! | [`model`] | the ordering protocol as an explicit-state model, explored to exhaustion |
 //! | [`packages`] | real input: the packages this workspace is built from |
 //! | [`claim`] | directories that one program at a time uses |
 //! | [`wait`] | waiting for conditions, with a deadline |
@@ -18,6 +19,7 @@ pub mod audited;
 pub mod claim;
 pub mod consortium;
 pub mod load;
+pub mod model;
 pub mod packages;
 pub mod programs;
 pub mod wait;
