@@ -4,7 +4,9 @@
 //! counterexample; `model --walks N` takes random walks in a scope too large to exhaust.
 
 use clap::Parser;
-use quorate_tests::model::{Rules, SCOPES, Scope, Variation, explore, scope_of, walk};
+use quorate_tests::model::{
+    Rules, SCOPES, Scope, Variation, explore, explore_after, prefix_of, scope_of, walk,
+};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
 fn trace(variation: Variation, limit: usize) -> bool {
     let scope = scope_of(variation);
     println!("{}, at {scope}:\n", variation.what());
-    let outcome = explore(Rules::new(scope).broken_by(variation), limit);
+    let outcome = explore_after(Rules::new(scope).broken_by(variation), &prefix_of(variation), limit);
     match &outcome.violation {
         Some(trace) => print!("{trace}"),
         None => println!("no violation in {} states", outcome.states),
@@ -101,7 +103,7 @@ fn variations(limit: usize) -> bool {
     let mut bites = true;
     for variation in Variation::ALL {
         let scope = scope_of(variation);
-        let outcome = explore(Rules::new(scope).broken_by(variation), limit);
+        let outcome = explore_after(Rules::new(scope).broken_by(variation), &prefix_of(variation), limit);
         let (steps, verdict) = match &outcome.violation {
             Some(trace) => (trace.steps().to_string(), "breaks agreement"),
             None => ("-".to_owned(), "NO VIOLATION FOUND"),

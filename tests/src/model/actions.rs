@@ -157,7 +157,7 @@ impl Model for Rules {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State::default()]
+        vec![self.start]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {

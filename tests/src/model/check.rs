@@ -31,11 +31,28 @@ pub struct Outcome {
 /// Explores breadth first, until every state is met, or agreement is broken, or `limit` steps were
 /// tried. A violation is among the shortest ones.
 pub fn explore(rules: Rules, limit: usize) -> Outcome {
+    explore_after(rules, &[], limit)
+}
+
+/// Explores like [`explore`], from where `prefix` leads: for violations so deep that there are too many
+/// states on the way. A violation begins with the prefix, and is among the shortest that do.
+///
+/// # Panics
+/// If the rules do not allow a step of the prefix.
+pub fn explore_after(mut rules: Rules, prefix: &[Action], limit: usize) -> Outcome {
     let start = Instant::now();
+    for action in prefix {
+        let mut allowed = Vec::new();
+        rules.actions(&rules.start, &mut allowed);
+        assert!(allowed.contains(action), "the rules do not allow that {action}");
+        rules.start = rules.after(&rules.start, *action);
+    }
     // One thread, as several would not go strictly by depth.
     let checker = rules.checker().threads(1).target_state_count(limit);
     let checker = checker.finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    let violation = checker.discovery(AGREEMENT).map(|path| Trace::of(rules, path.into_actions()));
+    let violation = checker
+        .discovery(AGREEMENT)
+        .map(|path| Trace::of(rules, prefix.iter().copied().chain(path.into_actions())));
     Outcome {
         states: checker.unique_state_count(),
         transitions: checker.state_count(),
@@ -60,7 +77,8 @@ pub fn scope_of(variation: Variation) -> Scope {
         | Variation::CutsChain => scope(1, 2, 1, 2),
         Variation::CommitsBeyondWindow => scope(2, 2, 1, 1),
         Variation::HeaderView => scope(1, 4, 1, 1),
-        Variation::BestCertificateAlone | Variation::ParentPreparedBefore => scope(2, 3, 2, 1),
+        Variation::BestCertificateAlone => scope(2, 3, 2, 1),
+        Variation::ParentPreparedBefore => scope(2, 4, 2, 1),
     }
 }
 
@@ -86,7 +104,7 @@ pub fn walk(rules: Rules, seed: u64, walks: u64) -> Result<u64, Box<Trace>> {
         // Views are left at once by chance alone, and nothing deep would be met. Each walk draws how
         // reluctant its replicas are to leave.
         let reluctance = 1_u32 << random.random_range(0..6);
-        let mut state = State::default();
+        let mut state = rules.start;
         let (mut path, mut options) = (Vec::new(), Vec::new());
         loop {
             rules.actions(&state, &mut options);

@@ -10,6 +10,7 @@
 //! | [`forget`] | making states of equal meaning equal |
 //! | [`variations`] | the rules, each with one thing wrong |
 //! | [`check`] | exploring: to exhaustion, to the shortest violation, by random walks |
+//! | [`guide`] | where to look for the deep violations |
 //! | [`trace`] | a run as text |
 //!
 //! # What is modelled
@@ -77,12 +78,14 @@ pub mod actions;
 pub mod block;
 pub mod check;
 pub mod forget;
+pub mod guide;
 pub mod rules;
 pub mod state;
 pub mod trace;
 pub mod variations;
 
-pub use check::{Outcome, SCOPES, explore, scope_of, unreached, walk};
+pub use check::{Outcome, SCOPES, explore, explore_after, scope_of, unreached, walk};
+pub use guide::prefix_of;
 pub use rules::{Rules, Scope};
 pub use trace::Trace;
 pub use variations::Variation;

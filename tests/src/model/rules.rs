@@ -28,6 +28,8 @@ pub struct Rules {
     /// Whether states of equal meaning are made equal, which changes the number of states and nothing
     /// else.
     pub forgets: bool,
+    /// Where exploring begins: at the beginning, or after steps that led to a state of interest.
+    pub start: State,
 }
 
 /// What a NewView gives everyone to start from: the re-proposed chain above the base, by its ends.
@@ -51,7 +53,7 @@ impl fmt::Display for Scope {
 impl Rules {
     /// The rules as they are.
     pub fn new(scope: Scope) -> Rules {
-        Rules { scope, variation: None, forgets: true }
+        Rules { scope, variation: None, forgets: true, start: State::default() }
     }
 
     /// The rules with one thing wrong.

@@ -13,7 +13,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The run that takes `actions`, one after the other.
+    /// The run that takes `actions` from the beginning, one after the other.
     pub fn of(rules: Rules, actions: impl IntoIterator<Item = Action>) -> Trace {
         let mut state = State::default();
         let mut lines = Vec::new();
