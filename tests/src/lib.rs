@@ -16,6 +16,7 @@
 //! | [`audited`] | the chain seen from the outside: sound, and nothing acknowledged missing |
 //! | [`network`] | validators under network faults: links cut, a faulty proxy, hostile peers |
 //! | [`history`] | what several clients saw, and whether the ledger keeps its word on it |
+//! | [`model`] | the ordering protocol as an explicit-state model, explored to exhaustion |
 //! | [`packages`] | real input: the packages this workspace is built from |
 //! | [`fuzz`] | every decoder that meets a peer, a client or a disk, as a function of bytes |
 //! | [`claim`] | directories that one program at a time uses |
@@ -30,6 +31,7 @@ pub mod fuzz;
 pub mod history;
 pub mod invariants;
 pub mod load;
+pub mod model;
 pub mod network;
 pub mod packages;
 pub mod programs;

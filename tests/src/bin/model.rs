@@ -1,0 +1,121 @@
+//! Explores the model of the ordering protocol, and prints what was found.
+//!
+//! `model` exhausts the scopes and breaks the rules in every known way; `model --trace NAME` prints one
+//! counterexample; `model --walks N` takes random walks in a scope too large to exhaust.
+
+use clap::Parser;
+use quorate_tests::model::{
+    Rules, SCOPES, Scope, Variation, explore, explore_after, prefix_of, scope_of, walk,
+};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Explores the model of the ordering protocol to exhaustion.
+#[derive(Parser)]
+struct Arguments {
+    /// Print the shortest counterexample of this variation, and stop.
+    #[arg(long, value_name = "NAME", value_parser = variation)]
+    trace: Option<Variation>,
+    /// Take this many random walks at three heights and four views, and stop.
+    #[arg(long, value_name = "N")]
+    walks: Option<u64>,
+    /// Where the random walks begin.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Steps to try in each scope at most.
+    #[arg(long, default_value_t = 400_000_000)]
+    limit: usize,
+}
+
+fn variation(name: &str) -> Result<Variation, String> {
+    let known = || Variation::ALL.map(Variation::name).join(", ");
+    Variation::ALL.into_iter().find(|v| v.name() == name).ok_or_else(|| format!("one of: {}", known()))
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let right = if let Some(variation) = arguments.trace {
+        trace(variation, arguments.limit)
+    } else if let Some(walks) = arguments.walks {
+        random(arguments.seed, walks)
+    } else {
+        // Both tables, also when the first has bad news.
+        let sound = scopes(arguments.limit);
+        variations(arguments.limit) && sound
+    };
+    if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn trace(variation: Variation, limit: usize) -> bool {
+    let scope = scope_of(variation);
+    println!("{}, at {scope}:\n", variation.what());
+    let outcome = explore_after(Rules::new(scope).broken_by(variation), &prefix_of(variation), limit);
+    match &outcome.violation {
+        Some(trace) => print!("{trace}"),
+        None => println!("no violation in {} states", outcome.states),
+    }
+    outcome.violation.is_some()
+}
+
+fn random(seed: u64, walks: u64) -> bool {
+    let scope = Scope { heights: 3, views: 4, window: 3, choices: 2 };
+    let start = Instant::now();
+    match walk(Rules::new(scope), seed, walks) {
+        Ok(steps) => {
+            println!("{walks} walks at {scope}: {steps} steps, {:.0?}, agreement holds", start.elapsed());
+            true
+        }
+        Err(trace) => {
+            println!("AGREEMENT BROKEN at {scope}, seed {seed}:\n\n{trace}");
+            false
+        }
+    }
+}
+
+fn scopes(limit: usize) -> bool {
+    println!("{:<42} {:>10} {:>11} {:>6} {:>7}  verdict", "scope", "states", "steps", "depth", "time");
+    let mut sound = true;
+    for scope in SCOPES {
+        let outcome = explore(Rules::new(scope), limit);
+        let verdict = match (&outcome.violation, outcome.exhausted) {
+            (Some(_), _) => "AGREEMENT BROKEN",
+            (None, true) => "exhausted, agreement holds",
+            (None, false) => "agreement holds so far; not exhausted",
+        };
+        println!(
+            "{:<42} {:>10} {:>11} {:>6} {:>6.0}s  {verdict}",
+            scope.to_string(),
+            outcome.states,
+            outcome.transitions,
+            outcome.depth,
+            outcome.elapsed.as_secs_f64()
+        );
+        if let Some(trace) = &outcome.violation {
+            println!("\n{trace}");
+        }
+        sound &= outcome.exhausted;
+    }
+    sound
+}
+
+fn variations(limit: usize) -> bool {
+    println!("\n{:<24} {:<40} {:>6} {:>10} {:>7}  verdict", "variation", "scope", "steps", "states", "time");
+    let mut bites = true;
+    for variation in Variation::ALL {
+        let scope = scope_of(variation);
+        let outcome = explore_after(Rules::new(scope).broken_by(variation), &prefix_of(variation), limit);
+        let (steps, verdict) = match &outcome.violation {
+            Some(trace) => (trace.steps().to_string(), "breaks agreement"),
+            None => ("-".to_owned(), "NO VIOLATION FOUND"),
+        };
+        println!(
+            "{:<24} {:<40} {steps:>6} {:>10} {:>6.0}s  {verdict}",
+            variation.name(),
+            scope.to_string(),
+            outcome.states,
+            outcome.elapsed.as_secs_f64()
+        );
+        bites &= outcome.violation.is_some();
+    }
+    bites
+}
