@@ -33,8 +33,8 @@ const fn ms(ms: u64) -> Duration {
 }
 
 /// A tenth is lost, each packet takes 20 ms ± 10, a twentieth comes twice, some overtake others: blocks
-/// commit all the same. Then each takes 500 ms, so that no block commits within the first timeouts;
-/// and then the links are good again.
+/// commit all the same. Then each takes half a second, nearly the first view timeout; and then the links
+/// are good again.
 #[test]
 fn loss_delay_duplication_and_reordering() {
     const SEED: u64 = 32;
