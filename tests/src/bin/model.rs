@@ -5,7 +5,7 @@
 
 use clap::Parser;
 use quorate_tests::model::{
-    Rules, SCOPES, Scope, Variation, explore, explore_after, prefix_of, scope_of, walk,
+    Outcome, Rules, SCOPES, Scope, Variation, explore, explore_after, prefix_of, scope_of, walk,
 };
 use std::process::ExitCode;
 use std::time::Instant;
@@ -22,6 +22,10 @@ struct Arguments {
     /// Where the random walks begin.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Search for every counterexample from the beginning, also for the deep ones: minutes, and the one
+    /// of `parent-prepared-before` is out of reach.
+    #[arg(long)]
+    from_start: bool,
     /// Steps to try in each scope at most.
     #[arg(long, default_value_t = 400_000_000)]
     limit: usize,
@@ -35,26 +39,31 @@ fn variation(name: &str) -> Result<Variation, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let right = if let Some(variation) = arguments.trace {
-        trace(variation, arguments.limit)
+        trace(variation, &arguments)
     } else if let Some(walks) = arguments.walks {
         random(arguments.seed, walks)
     } else {
         // Both tables, also when the first has bad news.
         let sound = scopes(arguments.limit);
-        variations(arguments.limit) && sound
+        variations(&arguments) && sound
     };
     if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn trace(variation: Variation, limit: usize) -> bool {
+fn trace(variation: Variation, arguments: &Arguments) -> bool {
     let scope = scope_of(variation);
     println!("{}, at {scope}:\n", variation.what());
-    let outcome = explore_after(Rules::new(scope).broken_by(variation), &prefix_of(variation), limit);
+    let outcome = search(variation, arguments);
     match &outcome.violation {
         Some(trace) => print!("{trace}"),
         None => println!("no violation in {} states", outcome.states),
     }
     outcome.violation.is_some()
+}
+
+fn search(variation: Variation, arguments: &Arguments) -> Outcome {
+    let prefix = if arguments.from_start { Vec::new() } else { prefix_of(variation) };
+    explore_after(Rules::new(scope_of(variation)).broken_by(variation), &prefix, arguments.limit)
 }
 
 fn random(seed: u64, walks: u64) -> bool {
@@ -73,7 +82,7 @@ fn random(seed: u64, walks: u64) -> bool {
 }
 
 fn scopes(limit: usize) -> bool {
-    println!("{:<42} {:>10} {:>11} {:>6} {:>7}  verdict", "scope", "states", "steps", "depth", "time");
+    println!("{:<44} {:>10} {:>11} {:>6} {:>7}  verdict", "scope", "states", "steps", "depth", "time");
     let mut sound = true;
     for scope in SCOPES {
         let outcome = explore(Rules::new(scope), limit);
@@ -83,7 +92,7 @@ fn scopes(limit: usize) -> bool {
             (None, false) => "agreement holds so far; not exhausted",
         };
         println!(
-            "{:<42} {:>10} {:>11} {:>6} {:>6.0}s  {verdict}",
+            "{:<44} {:>10} {:>11} {:>6} {:>6.0}s  {verdict}",
             scope.to_string(),
             outcome.states,
             outcome.transitions,
@@ -98,20 +107,24 @@ fn scopes(limit: usize) -> bool {
     sound
 }
 
-fn variations(limit: usize) -> bool {
-    println!("\n{:<24} {:<40} {:>6} {:>10} {:>7}  verdict", "variation", "scope", "steps", "states", "time");
+fn variations(arguments: &Arguments) -> bool {
+    println!(
+        "\n{:<24} {:<44} {:>6} {:>6} {:>10} {:>7}  verdict",
+        "variation", "scope", "steps", "prefix", "states", "time"
+    );
     let mut bites = true;
     for variation in Variation::ALL {
         let scope = scope_of(variation);
-        let outcome = explore_after(Rules::new(scope).broken_by(variation), &prefix_of(variation), limit);
+        let outcome = search(variation, arguments);
         let (steps, verdict) = match &outcome.violation {
             Some(trace) => (trace.steps().to_string(), "breaks agreement"),
             None => ("-".to_owned(), "NO VIOLATION FOUND"),
         };
         println!(
-            "{:<24} {:<40} {steps:>6} {:>10} {:>6.0}s  {verdict}",
+            "{:<24} {:<44} {steps:>6} {:>6} {:>10} {:>6.0}s  {verdict}",
             variation.name(),
             scope.to_string(),
+            if arguments.from_start { 0 } else { prefix_of(variation).len() },
             outcome.states,
             outcome.elapsed.as_secs_f64()
         );

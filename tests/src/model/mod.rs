@@ -72,7 +72,13 @@
 //! | `header-view` | rule 6, "its view is the votes' view, never the header's" |
 //! | `commits-beyond-window` | rule 3, Commits "at most own committed + W", while ViewChanges end there |
 //!
-//! `cargo run --release -p quorate-tests --bin model` prints what is found in which scope.
+//! The three deep ones (`best-certificate-alone`, `parent-prepared-before`, `header-view`) are searched for
+//! from where a prefix by the rules leads ([`guide`]); all others from the start. Every search is breadth
+//! first, so that what it finds is shortest in its scope, and after its prefix.
+//!
+//! `cargo run --release -p quorate-tests --bin model` prints what is found in which scope,
+//! `-- --trace NAME` a counterexample as text, `-- --walks N` walks at random in a scope too large to
+//! exhaust.
 
 pub mod actions;
 pub mod block;
