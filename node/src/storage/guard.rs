@@ -509,8 +509,9 @@ mod tests {
     fn the_last_sequence_number_is_damage_and_no_overflow() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("guard");
-        let inode = 0;
-        let last = GuardSlot { sequence: u64::MAX, inode, chain: CHAIN, guard: guard(6), standing: SETTLED };
+        let identity = FileIdentity::default();
+        let last =
+            GuardSlot { sequence: u64::MAX, identity, chain: CHAIN, guard: guard(6), standing: SETTLED };
         std::fs::write(&path, last.encode()).unwrap();
         assert!(matches!(reopen(&path, 6), Standing::Lost { .. }));
     }
