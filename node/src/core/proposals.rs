@@ -248,6 +248,8 @@ impl<S: Store> Core<S> {
                 return true;
             }
             Err(InvalidBlock::Store(error)) => {
+                // Left wanted, it would be tried again at once, for ever.
+                self.proposals.wanted.remove(&block);
                 self.replica.halt(format!("the state cannot be read: {error}"));
                 return true;
             }
