@@ -23,6 +23,9 @@ struct Options {
     /// Stop at the first failing seed.
     #[arg(long)]
     first: bool,
+    /// Do not look for smaller runs that fail.
+    #[arg(long)]
+    no_shrink: bool,
     /// Replay this seed, with a transcript on stdout.
     #[arg(long)]
     seed: Option<u64>,
@@ -121,6 +124,9 @@ fn search(options: &Options) -> Result<ExitCode> {
     // The first few are shrunk: more would say the same.
     for (seed, _) in summary.failures.iter().take(3) {
         println!("replay: {COMMAND} --seed {seed}");
+        if options.no_shrink {
+            continue;
+        }
         if let Some(shrunk) = shrink(&Scenario::draw(*seed)) {
             println!("shrunk in {} runs: {COMMAND} --seed {seed}{}", shrunk.tries, shrunk.cut.options());
             if let Some(failure) = shrunk.run.failure {
