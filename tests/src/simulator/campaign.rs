@@ -65,6 +65,7 @@ impl Summary {
         all.reordered += one.reordered;
         all.replayed += one.replayed;
         all.blocked += one.blocked;
+        all.muted += one.muted;
         self.reach.add(&run.reach);
         if let Some((took, bound)) = run.recovery {
             let share = took.as_millis() * 100 / bound.as_millis().max(1);
@@ -155,8 +156,8 @@ impl fmt::Display for Summary {
         let passed = &self.passed;
         writeln!(
             f,
-            "frames lost {}, blocked {}, duplicated {}, reordered {}, replayed {}",
-            passed.lost, passed.blocked, passed.duplicated, passed.reordered, passed.replayed
+            "frames lost {}, blocked {}, muted {}, duplicated {}, reordered {}, replayed {}",
+            passed.lost, passed.blocked, passed.muted, passed.duplicated, passed.reordered, passed.replayed
         )?;
         let (share, took, seed) = self.slowest;
         writeln!(f, "slowest recovery: {} ms, {share} % of its bound (seed {seed})", took.as_millis())?;

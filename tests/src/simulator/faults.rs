@@ -41,6 +41,9 @@ impl World {
         match fault.kind {
             FaultKind::Partition(side) => self.cut(&side, true),
             FaultKind::OneWay(from, to) => self.cut_one_way(&from, &to, true),
+            FaultKind::Mute(mute) => {
+                self.muted.insert(place, mute);
+            }
             FaultKind::Flap(..) => self.flap(place, true),
             FaultKind::Kill(m, None) => self.take_down(place, m, false),
             FaultKind::Power(m, None) => self.take_down(place, m, true),
@@ -96,6 +99,9 @@ impl World {
         match fault.kind {
             FaultKind::Partition(side) => self.cut(&side, false),
             FaultKind::OneWay(from, to) => self.cut_one_way(&from, &to, false),
+            FaultKind::Mute(_) => {
+                self.muted.remove(&place);
+            }
             FaultKind::Flap(a, b, _) => {
                 if fired {
                     self.cut_pair(a, b, false);

@@ -20,6 +20,8 @@ pub struct Passed {
     pub replayed: u64,
     /// Stopped by a partition.
     pub blocked: u64,
+    /// Kept from getting through for what they said.
+    pub muted: u64,
 }
 
 /// Every link of a world.

@@ -46,6 +46,39 @@ impl Point {
         [Point::BeforeWrite, Point::BeforeSync, Point::BeforeGuard, Point::BeforeSend, Point::WhileSending];
 }
 
+/// Messages of the ordering protocol that do not get through: some kinds, from some, to some, at every
+/// height or at every other one. Loss that knows what it loses finds states that blind loss does not: a
+/// block committed at one replica only, the lower part of a chain prepared again and the upper not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mute {
+    /// Kinds, by their numbers in [`Mute::KINDS`].
+    pub kinds: Vec<usize>,
+    /// Of these senders.
+    pub from: Vec<usize>,
+    /// To these recipients.
+    pub to: Vec<usize>,
+    /// At heights with this remainder by two only; kinds without a height pass then.
+    pub parity: Option<u64>,
+}
+
+impl Mute {
+    /// Kinds of messages that can be muted.
+    pub const KINDS: [&'static str; 5] = ["PrePrepare", "Prepare", "Commit", "ViewChange", "NewView"];
+
+    fn draw(n: usize, dice: &mut Dice) -> Mute {
+        let (kinds, from) = (dice.between(1, 3), dice.between(1, n as u64));
+        let to = dice.between(1, n as u64);
+        let some =
+            |dice: &mut Dice, of: usize, count: u64| dice.some_of(of, usize::try_from(count).unwrap_or(1));
+        Mute {
+            kinds: some(dice, Mute::KINDS.len(), kinds),
+            from: some(dice, n, from),
+            to: some(dice, n, to),
+            parity: if dice.chance(400) { Some(dice.below(2)) } else { None },
+        }
+    }
+}
+
 /// One thing that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FaultKind {
@@ -53,6 +86,8 @@ pub enum FaultKind {
     Partition(Vec<usize>),
     /// Nothing passes from the first to the second.
     OneWay(Vec<usize>, Vec<usize>),
+    /// Some messages do not get through.
+    Mute(Mute),
     /// The link between two goes down and up, every so many milliseconds.
     Flap(usize, usize, u64),
     /// The process of one machine dies, at the given point of its next batch if there is one.
@@ -87,6 +122,7 @@ impl FaultKind {
         match self {
             FaultKind::Partition(_) => "partition",
             FaultKind::OneWay(..) => "one-way partition",
+            FaultKind::Mute(_) => "muted messages",
             FaultKind::Flap(..) => "flapping link",
             FaultKind::Kill(_, None) => "kill",
             FaultKind::Kill(_, Some(_)) => "kill at a persistence point",
@@ -106,9 +142,10 @@ impl FaultKind {
     }
 
     /// Every name, for a summary that shows what never happened.
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 18] = [
         "partition",
         "one-way partition",
+        "muted messages",
         "flapping link",
         "kill",
         "kill at a persistence point",
@@ -243,6 +280,49 @@ impl Swarm {
 impl Scenario {
     /// The world of a seed.
     pub fn draw(seed: u64) -> Scenario {
+        let mut scenario = Scenario::draw_any(seed);
+        let mut dice = Dice::new(seed).fork("siege");
+        if dice.chance(250) {
+            scenario.besiege(&mut dice);
+        }
+        scenario
+    }
+
+    /// A small consortium on a good network, under nothing but messages lost by kind, often: views change
+    /// all the time, and what each has prepared and committed drifts apart.
+    fn besiege(&mut self, dice: &mut Dice) {
+        self.n = 4;
+        self.skew_ms.resize(4, 0);
+        self.small_mempool = false;
+        self.dead.clear();
+        self.parameters.window = dice.between(1, 3);
+        self.parameters.term_blocks = 256;
+        self.parameters.max_block_transactions = 1;
+        self.parameters.view_timeout_ms = 300;
+        self.parameters.request_timeout_ms = 600;
+        self.parameters.max_view_timeout_ms = 1_200;
+        self.noise = Noise { delay_us: (100, 2_000), ..Noise::default() };
+        self.disk_us = (100, 400);
+        self.stress = dice.millis(4_000, 15_000);
+        let liars =
+            [Behaviour::Twins, Behaviour::Withholder, Behaviour::ViewChangeLiar, Behaviour::DoubleVoter];
+        self.adversaries = match dice.pick(&liars).copied() {
+            Some(liar) if dice.chance(500) => vec![(dice.place(4), liar)],
+            _ => Vec::new(),
+        };
+        let end = u64::try_from(self.stress.as_millis()).unwrap_or(1);
+        self.faults = (0..dice.between(10, 60))
+            .map(|_| Fault {
+                at: dice.millis(0, end - 1),
+                lasts: dice.millis(50, 1_500),
+                kind: FaultKind::Mute(Mute::draw(4, dice)),
+            })
+            .collect();
+        self.faults.sort_by_key(|fault| fault.at);
+        self.load = Load { transactions: 80, repeats: 20, malformed: 0, bursts: 0, burst: 0 };
+    }
+
+    fn draw_any(seed: u64) -> Scenario {
         let dice = Dice::new(seed);
         let mut shape = dice.fork("shape");
         let sizes = [4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 7, 1, 2, 3, 8, 9, 10, 13];
@@ -326,7 +406,7 @@ impl Scenario {
         swarm: &mut Swarm,
         dice: &mut Dice,
     ) -> Vec<Fault> {
-        let mut kinds: Vec<u8> = (0..13).filter(|_| swarm.on()).collect();
+        let mut kinds: Vec<u8> = (0..14).filter(|_| swarm.on()).collect();
         if kinds.is_empty() && !forgetful.is_empty() {
             kinds.push(11);
         }
@@ -374,6 +454,7 @@ impl Scenario {
                     FaultKind::SyncFails(one)
                 }
             }
+            13 => FaultKind::Mute(Mute::draw(n, dice)),
             11 => match (weak?, dice.below(4)) {
                 (weak, 0) => FaultKind::Wipe(weak, true),
                 (weak, 1) => FaultKind::Wipe(weak, false),

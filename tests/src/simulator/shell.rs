@@ -7,11 +7,12 @@ use super::scenario::Point;
 use super::transcript::describe;
 use super::wire::Verdict;
 use super::world::{Event, Frame, World};
-use crate::adversaries::{Parcel, Stage as LiarStage};
+use crate::adversaries::{Parcel, Stage as LiarStage, message_in};
 use crate::invariants::Observed;
 use quorate_client::protocol::SubmitError;
 use quorate_ledger::{Column, Refusal};
 use quorate_node::core::api::{CommittedBlock, Input, Outgoing, Ready, Report};
+use quorate_pbft::Message;
 use quorate_types::outcome::Outcome;
 use std::rc::Rc;
 use std::time::Duration;
@@ -385,6 +386,14 @@ impl World {
         if unseen || target == from || !self.machines[target].connected.contains(&from) {
             return;
         }
+        if self.is_muted(from, target, &frame) {
+            self.network.passed.muted += 1;
+            let (from, to) = (self.name(from), self.name(target));
+            self.transcript.note(self.now, &frame.bytes, || {
+                format!("{from} -> {to}  {}  (muted)", describe(frame.lane, &frame.bytes))
+            });
+            return;
+        }
         let arrivals =
             self.network.send(self.now + delay, from, target, super::wire::lane_number(frame.lane));
         if self.transcript.is_verbose() {
@@ -407,6 +416,24 @@ impl World {
         for at in arrivals {
             self.at(at, Event::Arrive { to: target, boot, frame: Rc::clone(&frame) });
         }
+    }
+
+    /// Whether a fault keeps this message from getting through.
+    fn is_muted(&self, from: usize, to: usize, frame: &Frame) -> bool {
+        if self.muted.is_empty() {
+            return false;
+        }
+        let Some((kind, height)) = message_in(frame.lane, &frame.bytes).as_ref().and_then(kind_and_height)
+        else {
+            return false;
+        };
+        let (from, to) = (self.machines[from].identity, self.machines[to].identity);
+        self.muted.values().any(|mute| {
+            mute.kinds.contains(&kind)
+                && mute.from.contains(&from)
+                && mute.to.contains(&to)
+                && mute.parity.is_none_or(|parity| height.is_some_and(|height| height % 2 == parity))
+        })
     }
 
     pub(super) fn arrive(&mut self, to: usize, boot: u64, frame: &Frame) {
@@ -505,5 +532,18 @@ fn admission(verdict: &Result<(), SubmitError>) -> &'static str {
         Err(SubmitError::Full(_)) => "submitted: node full",
         Err(SubmitError::Unavailable(_)) => "submitted: unavailable",
         Err(SubmitError::Invalid(_) | SubmitError::Expired) => "submitted: refused otherwise",
+    }
+}
+
+/// The kind of a message that can be muted, as [`Mute::KINDS`](super::scenario::Mute::KINDS) counts them,
+/// and its height.
+fn kind_and_height(message: &Message) -> Option<(usize, Option<u64>)> {
+    match message {
+        Message::PrePrepare(m) => Some((0, Some(m.statement.header.height.0))),
+        Message::Prepare(m) => Some((1, Some(m.statement.height.0))),
+        Message::Commit(m) => Some((2, Some(m.statement.height.0))),
+        Message::ViewChange(_) => Some((3, None)),
+        Message::NewView(_) => Some((4, None)),
+        Message::Status(_) => None,
     }
 }

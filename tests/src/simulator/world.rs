@@ -9,7 +9,7 @@ use super::dice::Dice;
 use super::machine::Machine;
 use super::network::Network;
 use super::reach::Reach;
-use super::scenario::Scenario;
+use super::scenario::{Mute, Scenario};
 use super::transcript::Transcript;
 use super::wire::Checks;
 use crate::adversaries::{Behaviour, Liar};
@@ -109,6 +109,8 @@ pub(super) struct World {
     pub(super) dishonest: BTreeSet<usize>,
     /// For each peer, which machine it takes for a validator that has twins.
     pub(super) seen: BTreeMap<(usize, usize), usize>,
+    /// Messages that do not get through now, by fault.
+    pub(super) muted: BTreeMap<usize, Mute>,
     /// Since when each pair cannot talk.
     pub(super) apart: BTreeMap<(usize, usize), Duration>,
     pub(super) dice: Dice,
@@ -173,6 +175,7 @@ impl World {
             liars,
             dishonest,
             seen: BTreeMap::new(),
+            muted: BTreeMap::new(),
             apart: BTreeMap::new(),
             disks: dice.fork("disks"),
             dice: dice.fork("world"),
