@@ -162,6 +162,32 @@ pub enum Message {
     Status(Signed<Status>),
 }
 
+impl Message {
+    /// Who signed it.
+    pub fn signer(&self) -> ValidatorIndex {
+        match self {
+            Message::PrePrepare(m) => m.signer,
+            Message::Prepare(m) => m.signer,
+            Message::Commit(m) => m.signer,
+            Message::ViewChange(m) => m.signer,
+            Message::NewView(m) => m.signer,
+            Message::Status(m) => m.signer,
+        }
+    }
+
+    /// The view it speaks of.
+    pub fn view(&self) -> View {
+        match self {
+            Message::PrePrepare(m) => m.statement.view,
+            Message::Prepare(m) => m.statement.view,
+            Message::Commit(m) => m.statement.view,
+            Message::ViewChange(m) => m.statement.view,
+            Message::NewView(m) => m.statement.view,
+            Message::Status(m) => m.statement.view,
+        }
+    }
+}
+
 /// Why a message is refused before any replica sees it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
@@ -272,26 +298,12 @@ impl VerifiedMessage {
 
     /// Who signed it.
     pub fn signer(&self) -> ValidatorIndex {
-        match self.message() {
-            Message::PrePrepare(m) => m.signer,
-            Message::Prepare(m) => m.signer,
-            Message::Commit(m) => m.signer,
-            Message::ViewChange(m) => m.signer,
-            Message::NewView(m) => m.signer,
-            Message::Status(m) => m.signer,
-        }
+        self.message().signer()
     }
 
     /// The view it speaks of.
     pub fn view(&self) -> View {
-        match self.message() {
-            Message::PrePrepare(m) => m.statement.view,
-            Message::Prepare(m) => m.statement.view,
-            Message::Commit(m) => m.statement.view,
-            Message::ViewChange(m) => m.statement.view,
-            Message::NewView(m) => m.statement.view,
-            Message::Status(m) => m.statement.view,
-        }
+        self.message().view()
     }
 
     /// The prepared certificates that count of a ViewChange signed by `signer` within this message.

@@ -90,7 +90,7 @@ impl Liar for Mutator {
     fn send(&mut self, stage: &mut Stage<'_>, mut parcel: Parcel) {
         let me = stage.me;
         match message_in(parcel.lane, &parcel.bytes) {
-            Some(message) if stage.dice.chance(250) && signer(&message) == me => {
+            Some(message) if stage.dice.chance(250) && message.signer() == me => {
                 let changed = mutate(stage, message);
                 let to = parcel.to;
                 if stage.dice.chance(500) {
@@ -105,16 +105,5 @@ impl Liar for Mutator {
                 stage.out.push(parcel);
             }
         }
-    }
-}
-
-fn signer(message: &Message) -> quorate_types::ids::ValidatorIndex {
-    match message {
-        Message::PrePrepare(m) => m.signer,
-        Message::Prepare(m) => m.signer,
-        Message::Commit(m) => m.signer,
-        Message::ViewChange(m) => m.signer,
-        Message::NewView(m) => m.signer,
-        Message::Status(m) => m.signer,
     }
 }

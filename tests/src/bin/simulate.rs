@@ -117,7 +117,7 @@ fn search(options: &Options) -> Result<ExitCode> {
         if !summary.failures.is_empty() {
             bar.set_message(format!("{} failed", summary.failures.len()));
         }
-        !(options.first && !summary.failures.is_empty())
+        !options.first || summary.failures.is_empty()
     });
     bar.finish_and_clear();
     println!("{summary}");

@@ -5,7 +5,7 @@
 use super::{Invariant, Observed};
 use crate::reference::Model;
 use crate::simulator::consortium::Consortium;
-use quorate_ledger::{Genesis, StateKey, read};
+use quorate_ledger::{Genesis, StateKey, StateValue, read};
 use quorate_node::core::records;
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
@@ -13,13 +13,16 @@ use quorate_types::transaction::Operation;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Keys, and what each holds.
+type Held = Vec<(StateKey, Option<StateValue>)>;
+
 /// See the module.
 pub(super) struct Reads {
     genesis: Genesis,
     model: Model,
     executed: Height,
     /// The root after each block, and what some keys held.
-    roots: BTreeMap<Height, (Hash, Vec<(StateKey, Option<quorate_ledger::StateValue>)>)>,
+    roots: BTreeMap<Height, (Hash, Held)>,
 }
 
 impl Reads {

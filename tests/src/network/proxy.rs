@@ -9,7 +9,7 @@
 //! tells diallers apart. What happens to the nth datagram of the mth dialler in one direction depends on
 //! the seed alone; when it happens, and who is the mth to dial, depends on the machine.
 //!
-//! Everything is bounded: [`MAX_DIALLERS`] sockets, [`MAX_UNDER_WAY`] datagrams under way for each
+//! Everything is bounded: `MAX_DIALLERS` sockets, `MAX_UNDER_WAY` datagrams under way for each
 //! dialler and direction. Beyond that a datagram is dropped and counted.
 
 use anyhow::{Context, Result};

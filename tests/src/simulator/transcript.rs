@@ -119,14 +119,6 @@ pub fn describe_message(message: &Message) -> String {
             write!(text, "Status view {} {:?} height {}{stalled}", s.view, s.phase, s.height)
         }
     };
-    let signer = match message {
-        Message::PrePrepare(m) => m.signer,
-        Message::Prepare(m) => m.signer,
-        Message::Commit(m) => m.signer,
-        Message::ViewChange(m) => m.signer,
-        Message::NewView(m) => m.signer,
-        Message::Status(m) => m.signer,
-    };
-    let _ = write!(text, " [signed by {signer}]");
+    let _ = write!(text, " [signed by {}]", message.signer());
     text
 }
