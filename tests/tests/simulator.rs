@@ -11,7 +11,15 @@ use std::time::{Duration, SystemTime};
 const REGRESSIONS: [u64; 14] = [28, 33, 38, 47, 64, 77, 81, 122, 131, 133, 172, 2942, 5219, 5617];
 
 /// Seeds of the fixed set.
-const FIXED: u64 = 400;
+const FIXED: u64 = 800;
+
+/// Paths so rare that the fixed set need not reach them.
+const RARE: [&str; 4] = [
+    "leaves: slow proposals",
+    "peer at fault: wrong heights",
+    "peer at fault: not on the chain",
+    "peer at fault: no certificate",
+];
 
 /// How long fresh seeds may take.
 const FRESH: Duration = Duration::from_secs(60);
@@ -32,15 +40,15 @@ fn seeds_that_once_failed() {
     assert_sound(&campaign(REGRESSIONS.into_iter(), jobs(), |_| true));
 }
 
-/// The fixed set holds, and between them its runs inject every kind of fault and lie and reach nearly
-/// every path: one that stops firing is noticed.
+/// The fixed set holds, and between them its runs inject every kind of fault and lie and reach every path
+/// but the rarest: one that stops firing is noticed.
 #[test]
 fn a_fixed_set_of_seeds() {
     let summary = campaign(0..FIXED, jobs(), |_| true);
     println!("{summary}");
     assert_sound(&summary);
-    let missing = summary.missing();
-    assert!(missing.len() <= 4, "never: {missing:?}");
+    let missing: Vec<&str> = summary.missing().into_iter().filter(|path| !RARE.contains(path)).collect();
+    assert!(missing.is_empty(), "never: {missing:?}");
 }
 
 #[test]

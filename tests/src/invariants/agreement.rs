@@ -39,7 +39,7 @@ impl Invariant for Agreement {
                 }
             }
             // Written and not yet reported before it died, a block is not reported again.
-            Observed::Started { .. } => {
+            Observed::Started => {
                 self.last.remove(&machine);
                 Ok(())
             }

@@ -19,7 +19,6 @@ use crate::simulator::disk::Disk;
 use crate::simulator::scenario::Scenario;
 use bytes::Bytes;
 use quorate_node::core::api::{CommittedBlock, Footprint};
-use quorate_pbft::Phase;
 use quorate_transport::Lane;
 use quorate_types::ids::{Height, ValidatorIndex};
 use std::time::Duration;
@@ -60,10 +59,7 @@ pub enum Observed<'a> {
         footprint: Footprint,
     },
     /// It started.
-    Started {
-        /// Where it stands.
-        phase: Phase,
-    },
+    Started,
     /// The run is over, and it runs.
     Ended {
         /// Its disk.

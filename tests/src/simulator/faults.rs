@@ -9,7 +9,6 @@ use crate::invariants::Observed;
 use quorate_node::core::api::CommittedBlock;
 use quorate_node::core::records;
 use quorate_node::storage::Standing;
-use quorate_pbft::Phase;
 use quorate_types::hash::ChainId;
 use quorate_types::ids::Height;
 use quorate_types::transaction::verify_transaction;
@@ -236,9 +235,7 @@ impl World {
                         Standing::Lost { .. } => "starts: lost",
                     });
                 }
-                let learning = self.phase(m) == Some("learning");
-                let phase = if learning { Phase::Learning } else { Phase::Active };
-                self.observe(m, &Observed::Started { phase });
+                self.observe(m, &Observed::Started);
                 self.find_unreported(m);
                 self.hand_on(m);
             }

@@ -13,7 +13,7 @@ use quorate_node::core::mempool::Limits;
 use quorate_node::core::{Core, CoreConfig};
 use quorate_node::storage::{FileIdentity, GUARD_KEY, GuardSlot, Standing};
 use quorate_types::codec;
-use quorate_types::ids::{Height, ValidatorIndex};
+use quorate_types::ids::Height;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -268,10 +268,5 @@ impl Machine {
         if let Some(file) = &mut self.guard {
             file.slot = file.slot.recorded(guard, voted);
         }
-    }
-
-    /// Who it is, as others know it.
-    pub fn validator(&self) -> ValidatorIndex {
-        index(self.identity)
     }
 }

@@ -65,6 +65,21 @@ impl Mute {
     /// Kinds of messages that can be muted.
     pub const KINDS: [&'static str; 5] = ["PrePrepare", "Prepare", "Commit", "ViewChange", "NewView"];
 
+    /// Proposals, Prepares or Commits, from everyone, to all but one or to nobody.
+    fn besieging(n: usize, one: usize, dice: &mut Dice) -> Mute {
+        let everyone: Vec<usize> = (0..n).collect();
+        let others = everyone.iter().copied().filter(|other| *other != one).collect();
+        let to = if dice.chance(750) { others } else { everyone.clone() };
+        let parity = if dice.chance(300) { Some(dice.below(2)) } else { None };
+        let kind = dice.pick(&[0, 1, 1, 2, 2]).copied().unwrap_or(2);
+        Mute { kinds: vec![kind], from: everyone, to, parity }
+    }
+
+    /// One kind, between all.
+    fn everywhere(n: usize, kind: usize, parity: Option<u64>) -> Mute {
+        Mute { kinds: vec![kind], from: (0..n).collect(), to: (0..n).collect(), parity }
+    }
+
     fn draw(n: usize, dice: &mut Dice) -> Mute {
         let (kinds, from) = (dice.between(1, 3), dice.between(1, n as u64));
         let to = dice.between(1, n as u64);
@@ -223,7 +238,7 @@ pub struct Scenario {
     pub load: Load,
     /// How long faults may begin.
     pub stress: Duration,
-    /// Who gives way for whom when a shrunk run is replayed; see [`Cut`].
+    /// What was taken out of the world of the seed.
     pub cut: Cut,
 }
 
@@ -295,7 +310,7 @@ impl Scenario {
         self.skew_ms.resize(4, 0);
         self.small_mempool = false;
         self.dead.clear();
-        self.parameters.window = dice.between(1, 3);
+        self.parameters.window = dice.between(1, 4);
         self.parameters.term_blocks = 256;
         self.parameters.max_block_transactions = 1;
         self.parameters.view_timeout_ms = 300;
@@ -307,17 +322,29 @@ impl Scenario {
         let liars =
             [Behaviour::Twins, Behaviour::Withholder, Behaviour::ViewChangeLiar, Behaviour::DoubleVoter];
         self.adversaries = match dice.pick(&liars).copied() {
-            Some(liar) if dice.chance(500) => vec![(dice.place(4), liar)],
+            Some(liar) if dice.chance(250) => vec![(dice.place(4), liar)],
             _ => Vec::new(),
         };
-        let end = u64::try_from(self.stress.as_millis()).unwrap_or(1);
-        self.faults = (0..dice.between(10, 60))
-            .map(|_| Fault {
-                at: dice.millis(0, end - 1),
-                lasts: dice.millis(50, 1_500),
-                kind: FaultKind::Mute(Mute::draw(4, dice)),
-            })
-            .collect();
+        // About a view at a time, one kind of message reaches one validator only, or nobody; and whoever
+        // it reached is cut off with what it alone has prepared or committed, while the others go on.
+        self.faults.clear();
+        let mut at = dice.millis(0, 1_000);
+        while at < self.stress {
+            let (lasts, one) = (dice.millis(100, 600), dice.place(4));
+            let mutes = match dice.below(10) {
+                0..=5 => vec![Mute::besieging(4, one, dice)],
+                // Every other height is prepared, and nothing is committed.
+                6..=8 => vec![Mute::everywhere(4, 1, Some(dice.below(2))), Mute::everywhere(4, 2, None)],
+                _ => Vec::new(),
+            };
+            let mutes = mutes.into_iter().map(|mute| Fault { at, lasts, kind: FaultKind::Mute(mute) });
+            self.faults.extend(mutes);
+            at += lasts;
+            if dice.chance(600) {
+                let lasts = dice.millis(200, 1_800);
+                self.faults.push(Fault { at, lasts, kind: FaultKind::Partition(vec![one]) });
+            }
+        }
         self.faults.sort_by_key(|fault| fault.at);
         self.load = Load { transactions: 80, repeats: 20, malformed: 0, bursts: 0, burst: 0 };
     }

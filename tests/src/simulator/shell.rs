@@ -13,6 +13,7 @@ use quorate_client::protocol::SubmitError;
 use quorate_ledger::{Column, Refusal};
 use quorate_node::core::api::{CommittedBlock, Input, Outgoing, Ready, Report};
 use quorate_pbft::Message;
+use quorate_types::hash::TransactionId;
 use quorate_types::outcome::Outcome;
 use std::rc::Rc;
 use std::time::Duration;
@@ -499,11 +500,10 @@ impl World {
         }
         self.tickets += 1;
         let ticket = quorate_node::core::Ticket(self.tickets);
-        if self.transcript.is_verbose() {
-            let ids: Vec<_> = transactions.iter().map(|transaction| transaction.id()).collect();
-            let line = format!("clients submit {} to {}: {ids:?}", ids.len(), self.name(machine));
-            self.transcript.say(self.now, &line);
-        }
+        let ids: Vec<TransactionId> = transactions.iter().map(|transaction| transaction.id()).collect();
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| id.0.0).collect();
+        let name = self.name(machine);
+        self.transcript.note(self.now, &bytes, || format!("clients submit {} to {name}: {ids:?}", ids.len()));
         self.input(machine, Input::Submit { ticket, transactions });
     }
 
