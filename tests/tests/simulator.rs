@@ -22,7 +22,7 @@ const RARE: [&str; 4] = [
 ];
 
 /// How long fresh seeds may take.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_secs(20);
 
 fn jobs() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
