@@ -3,8 +3,8 @@
 //! A vote comes by itself, again inside a certificate, and again inside the view changes and new views
 //! that carry the certificate on. Its verdict never changes, for it depends on nothing but key, message
 //! and signature. A thread that checks many such messages may therefore remember those it found valid;
-//! one that does not ask for it remembers nothing. What the thread signed itself counts as found. What is remembered is a SHA-256 over all three, so
-//! that no other signature passes for one of them.
+//! one that does not ask for it remembers nothing. What the thread signed itself counts as found. What is
+//! remembered is a SHA-256 over all three, so that no other signature passes for one of them.
 //!
 //! Bound: twice the number asked for, of 32 bytes and what the set needs around them. The older half
 //! goes at once.
