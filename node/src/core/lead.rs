@@ -106,7 +106,10 @@ impl<S: Store> Core<S> {
             }
         };
         let Some((header, transactions, result)) = proposed.block else {
-            self.pace.fruitless = Some(now);
+            // With nothing waiting there is nothing to look through again: what comes is proposed at once.
+            if !proposed.skipped.is_empty() {
+                self.pace.fruitless = Some(now);
+            }
             return false;
         };
         let ids: Vec<TransactionId> = transactions.iter().map(VerifiedTransaction::id).collect();

@@ -73,7 +73,7 @@ impl Consortium {
     /// What a mempool may hold in this world.
     pub fn limits(scenario: &Scenario) -> Limits {
         if scenario.small_mempool {
-            Limits { transactions: 150, bytes: 64 << 10, member_transactions: 60, member_bytes: 32 << 10 }
+            Limits { transactions: 122, bytes: 64 << 10, member_transactions: 60, member_bytes: 32 << 10 }
         } else {
             Limits::default()
         }
