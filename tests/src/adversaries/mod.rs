@@ -4,6 +4,7 @@
 //! knows and is believed in everything else; its behaviour then changes, drops, delays or adds to what
 //! that node says. Up to f of them lie at once, each in its own way.
 
+mod accomplice;
 mod censor;
 mod certificate_forger;
 mod double_voter;
@@ -59,11 +60,13 @@ pub enum Behaviour {
     Mutator,
     /// Two correct copies with one key, each seen by some of the others.
     Twins,
+    /// Joins every vote it hears of, and reports none of it: drawn in sieges, where there is something to join.
+    Accomplice,
 }
 
 impl Behaviour {
-    /// Every behaviour.
-    pub const ALL: [Behaviour; 14] = [
+    /// Every behaviour; the last one has its place in sieges.
+    pub const ALL: [Behaviour; 15] = [
         Behaviour::EquivocatingLeader,
         Behaviour::DoubleVoter,
         Behaviour::Withholder,
@@ -78,7 +81,13 @@ impl Behaviour {
         Behaviour::Garbage,
         Behaviour::Mutator,
         Behaviour::Twins,
+        Behaviour::Accomplice,
     ];
+
+    /// Those that do harm in any world.
+    pub fn anywhere() -> &'static [Behaviour] {
+        &Behaviour::ALL[..14]
+    }
 
     /// The name under which it is counted.
     pub fn name(self) -> &'static str {
@@ -97,6 +106,7 @@ impl Behaviour {
             Behaviour::Garbage => "garbage encoder",
             Behaviour::Mutator => "mutator",
             Behaviour::Twins => "twins",
+            Behaviour::Accomplice => "accomplice",
         }
     }
 
@@ -122,6 +132,7 @@ impl Behaviour {
             Behaviour::Garbage => Box::new(garbage::Garbage),
             Behaviour::Mutator => Box::new(mutator::Mutator),
             Behaviour::Twins => return None,
+            Behaviour::Accomplice => Box::new(accomplice::Accomplice::default()),
         })
     }
 }

@@ -32,9 +32,10 @@ impl World {
         self.progress[place].active = true;
         self.transcript.say(self.now, &format!("fault {place} begins: {:?}", fault.kind));
         let until = self.now + fault.lasts;
-        // Those that die at a persistence point, or fail a sync, count when they do.
+        // Those that die at a persistence point, fail a sync, or wait for a view, count when they do.
         match &fault.kind {
             FaultKind::Kill(_, Some(_)) | FaultKind::Power(_, Some(_)) | FaultKind::SyncFails(_) => {}
+            FaultKind::Absent(..) => {}
             kind => self.count(kind.name()),
         }
         match fault.kind {
@@ -42,6 +43,12 @@ impl World {
             FaultKind::OneWay(from, to) => self.cut_one_way(&from, &to, true),
             FaultKind::Mute(mute) => {
                 self.muted.insert(place, mute);
+            }
+            FaultKind::Absent(view, validator) => {
+                self.absent.insert(place, (view, validator));
+                if self.top_view == view {
+                    self.cut(&[validator], true);
+                }
             }
             FaultKind::Flap(..) => self.flap(place, true),
             FaultKind::Kill(m, None) => self.take_down(place, m, false),
@@ -100,6 +107,12 @@ impl World {
             FaultKind::OneWay(from, to) => self.cut_one_way(&from, &to, false),
             FaultKind::Mute(_) => {
                 self.muted.remove(&place);
+            }
+            FaultKind::Absent(view, validator) => {
+                self.absent.remove(&place);
+                if self.top_view == view {
+                    self.cut(&[validator], false);
+                }
             }
             FaultKind::Flap(a, b, _) => {
                 if fired {
@@ -163,6 +176,24 @@ impl World {
                 }
             }
         }
+    }
+
+    /// An honest validator speaks of a view: whoever is absent in the view before comes back, and who is
+    /// in this one goes.
+    pub(super) fn speaks_of(&mut self, view: u64) {
+        if view <= self.top_view {
+            return;
+        }
+        let absent: Vec<(u64, usize)> = self.absent.values().copied().collect();
+        for (missed, validator) in absent {
+            if missed == self.top_view {
+                self.cut(&[validator], false);
+            } else if missed == view {
+                self.count(FaultKind::Absent(missed, validator).name());
+                self.cut(&[validator], true);
+            }
+        }
+        self.top_view = view;
     }
 
     fn cut_one_way(&mut self, from: &[usize], to: &[usize], on: bool) {

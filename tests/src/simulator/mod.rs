@@ -11,6 +11,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`scenario`] | what a seed draws, and what shrinking takes out of it |
+//! | `siege` | small worlds under nothing but chosen loss |
 //! | `world` | the queue of events |
 //! | `shell` | what the daemon does for its core, step by step |
 //! | [`machine`], [`disk`], [`network`] | a computer, its disk, and the links between them |
@@ -36,6 +37,7 @@ pub mod reach;
 pub mod scenario;
 mod shell;
 pub mod shrink;
+mod siege;
 pub mod transcript;
 pub mod wire;
 mod world;

@@ -4,6 +4,7 @@
 //! are. A world with everything at once hides what a world with one thing, often, would show.
 
 use super::dice::Dice;
+use super::siege;
 use crate::adversaries::Behaviour;
 use quorate_types::parameters::Parameters;
 use quorate_types::validators::Quorum;
@@ -46,12 +47,12 @@ impl Point {
         [Point::BeforeWrite, Point::BeforeSync, Point::BeforeGuard, Point::BeforeSend, Point::WhileSending];
 }
 
-/// Messages of the ordering protocol that do not get through: some kinds, from some, to some, at every
-/// height or at every other one. Loss that knows what it loses finds states that blind loss does not: a
+/// Messages of the ordering protocol that do not get through: some kinds, from some, to some, in every
+/// view or in one, at every height or at every other one. Loss that knows what it loses finds states that blind loss does not: a
 /// block committed at one replica only, the lower part of a chain prepared again and the upper not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mute {
-    /// Kinds, by their numbers in [`Mute::KINDS`].
+    /// Kinds, by their numbers in [`Mute::KINDS`], and [`Mute::SYNC`].
     pub kinds: Vec<usize>,
     /// Of these senders.
     pub from: Vec<usize>,
@@ -59,26 +60,16 @@ pub struct Mute {
     pub to: Vec<usize>,
     /// At heights with this remainder by two only; kinds without a height pass then.
     pub parity: Option<u64>,
+    /// Of this view only.
+    pub view: Option<u64>,
 }
 
 impl Mute {
     /// Kinds of messages that can be muted.
     pub const KINDS: [&'static str; 5] = ["PrePrepare", "Prepare", "Commit", "ViewChange", "NewView"];
 
-    /// Proposals, Prepares or Commits, from everyone, to all but one or to nobody.
-    fn besieging(n: usize, one: usize, dice: &mut Dice) -> Mute {
-        let everyone: Vec<usize> = (0..n).collect();
-        let others = everyone.iter().copied().filter(|other| *other != one).collect();
-        let to = if dice.chance(750) { others } else { everyone.clone() };
-        let parity = if dice.chance(300) { Some(dice.below(2)) } else { None };
-        let kind = dice.pick(&[0, 1, 1, 2, 2]).copied().unwrap_or(2);
-        Mute { kinds: vec![kind], from: everyone, to, parity }
-    }
-
-    /// One kind, between all.
-    fn everywhere(n: usize, kind: usize, parity: Option<u64>) -> Mute {
-        Mute { kinds: vec![kind], from: (0..n).collect(), to: (0..n).collect(), parity }
-    }
+    /// The number of whatever is on the lane of sync, which speaks of no view: it counts to the highest.
+    pub const SYNC: usize = Mute::KINDS.len();
 
     fn draw(n: usize, dice: &mut Dice) -> Mute {
         let (kinds, from) = (dice.between(1, 3), dice.between(1, n as u64));
@@ -90,6 +81,7 @@ impl Mute {
             from: some(dice, n, from),
             to: some(dice, n, to),
             parity: if dice.chance(400) { Some(dice.below(2)) } else { None },
+            view: None,
         }
     }
 }
@@ -103,6 +95,9 @@ pub enum FaultKind {
     OneWay(Vec<usize>, Vec<usize>),
     /// Some messages do not get through.
     Mute(Mute),
+    /// Nothing passes to or from this validator, from the first message of this view to the first of a
+    /// higher one.
+    Absent(u64, usize),
     /// The link between two goes down and up, every so many milliseconds.
     Flap(usize, usize, u64),
     /// The process of one machine dies, at the given point of its next batch if there is one.
@@ -138,6 +133,7 @@ impl FaultKind {
             FaultKind::Partition(_) => "partition",
             FaultKind::OneWay(..) => "one-way partition",
             FaultKind::Mute(_) => "muted messages",
+            FaultKind::Absent(..) => "absence for a view",
             FaultKind::Flap(..) => "flapping link",
             FaultKind::Kill(_, None) => "kill",
             FaultKind::Kill(_, Some(_)) => "kill at a persistence point",
@@ -157,10 +153,11 @@ impl FaultKind {
     }
 
     /// Every name, for a summary that shows what never happened.
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 19] = [
         "partition",
         "one-way partition",
         "muted messages",
+        "absence for a view",
         "flapping link",
         "kill",
         "kill at a persistence point",
@@ -298,55 +295,9 @@ impl Scenario {
         let mut scenario = Scenario::draw_any(seed);
         let mut dice = Dice::new(seed).fork("siege");
         if dice.chance(250) {
-            scenario.besiege(&mut dice);
+            siege::lay(&mut scenario, &mut dice);
         }
         scenario
-    }
-
-    /// A small consortium on a good network, under nothing but messages lost by kind, often: views change
-    /// all the time, and what each has prepared and committed drifts apart.
-    fn besiege(&mut self, dice: &mut Dice) {
-        self.n = 4;
-        self.skew_ms.resize(4, 0);
-        self.small_mempool = false;
-        self.dead.clear();
-        self.parameters.window = dice.between(1, 4);
-        self.parameters.term_blocks = 256;
-        self.parameters.max_block_transactions = 1;
-        self.parameters.view_timeout_ms = 300;
-        self.parameters.request_timeout_ms = 600;
-        self.parameters.max_view_timeout_ms = 1_200;
-        self.noise = Noise { delay_us: (100, 2_000), ..Noise::default() };
-        self.disk_us = (100, 400);
-        self.stress = dice.millis(4_000, 15_000);
-        let liars =
-            [Behaviour::Twins, Behaviour::Withholder, Behaviour::ViewChangeLiar, Behaviour::DoubleVoter];
-        self.adversaries = match dice.pick(&liars).copied() {
-            Some(liar) if dice.chance(250) => vec![(dice.place(4), liar)],
-            _ => Vec::new(),
-        };
-        // About a view at a time, one kind of message reaches one validator only, or nobody; and whoever
-        // it reached is cut off with what it alone has prepared or committed, while the others go on.
-        self.faults.clear();
-        let mut at = dice.millis(0, 1_000);
-        while at < self.stress {
-            let (lasts, one) = (dice.millis(100, 600), dice.place(4));
-            let mutes = match dice.below(10) {
-                0..=5 => vec![Mute::besieging(4, one, dice)],
-                // Every other height is prepared, and nothing is committed.
-                6..=8 => vec![Mute::everywhere(4, 1, Some(dice.below(2))), Mute::everywhere(4, 2, None)],
-                _ => Vec::new(),
-            };
-            let mutes = mutes.into_iter().map(|mute| Fault { at, lasts, kind: FaultKind::Mute(mute) });
-            self.faults.extend(mutes);
-            at += lasts;
-            if dice.chance(600) {
-                let lasts = dice.millis(200, 1_800);
-                self.faults.push(Fault { at, lasts, kind: FaultKind::Partition(vec![one]) });
-            }
-        }
-        self.faults.sort_by_key(|fault| fault.at);
-        self.load = Load { transactions: 80, repeats: 20, malformed: 0, bursts: 0, burst: 0 };
     }
 
     fn draw_any(seed: u64) -> Scenario {
@@ -382,7 +333,7 @@ impl Scenario {
         for _ in 0..liars {
             let at = budget.place(faulty.len());
             let liar = faulty.swap_remove(at);
-            let behaviour = budget.pick(&Behaviour::ALL).copied().unwrap_or(Behaviour::Garbage);
+            let behaviour = budget.pick(Behaviour::anywhere()).copied().unwrap_or(Behaviour::Garbage);
             adversaries.push((liar, behaviour));
         }
         adversaries.sort_unstable_by_key(|(liar, _)| *liar);

@@ -3,7 +3,7 @@
 use super::consortium::index;
 use super::disk::Disk;
 use super::machine::{Armed, Stage};
-use super::scenario::Point;
+use super::scenario::{Mute, Point};
 use super::transcript::describe;
 use super::wire::Verdict;
 use super::world::{Event, Frame, World};
@@ -13,6 +13,7 @@ use quorate_client::protocol::SubmitError;
 use quorate_ledger::{Column, Refusal};
 use quorate_node::core::api::{CommittedBlock, Input, Outgoing, Ready, Report};
 use quorate_pbft::Message;
+use quorate_transport::Lane;
 use quorate_types::hash::TransactionId;
 use quorate_types::outcome::Outcome;
 use std::rc::Rc;
@@ -420,19 +421,28 @@ impl World {
     }
 
     /// Whether a fault keeps this message from getting through.
-    fn is_muted(&self, from: usize, to: usize, frame: &Frame) -> bool {
-        if self.muted.is_empty() {
+    fn is_muted(&mut self, from: usize, to: usize, frame: &Frame) -> bool {
+        if self.muted.is_empty() && self.absent.is_empty() {
             return false;
         }
-        let Some((kind, height)) = message_in(frame.lane, &frame.bytes).as_ref().and_then(kind_and_height)
-        else {
-            return false;
+        let (kind, height, view) = match message_in(frame.lane, &frame.bytes) {
+            Some(message) => {
+                let view = message.view().0;
+                if self.is_honest(from) {
+                    self.speaks_of(view);
+                }
+                let Some((kind, height)) = kind_and_height(&message) else { return false };
+                (kind, height, view)
+            }
+            None if frame.lane == Lane::Sync => (Mute::SYNC, None, self.top_view),
+            None => return false,
         };
         let (from, to) = (self.machines[from].identity, self.machines[to].identity);
         self.muted.values().any(|mute| {
             mute.kinds.contains(&kind)
                 && mute.from.contains(&from)
                 && mute.to.contains(&to)
+                && mute.view.is_none_or(|only| only == view)
                 && mute.parity.is_none_or(|parity| height.is_some_and(|height| height % 2 == parity))
         })
     }
@@ -535,7 +545,7 @@ fn admission(verdict: &Result<(), SubmitError>) -> &'static str {
     }
 }
 
-/// The kind of a message that can be muted, as [`Mute::KINDS`](super::scenario::Mute::KINDS) counts them,
+/// The kind of a message that can be muted, as [`Mute::KINDS`] counts them,
 /// and its height.
 fn kind_and_height(message: &Message) -> Option<(usize, Option<u64>)> {
     match message {

@@ -111,6 +111,10 @@ pub(super) struct World {
     pub(super) seen: BTreeMap<(usize, usize), usize>,
     /// Messages that do not get through now, by fault.
     pub(super) muted: BTreeMap<usize, Mute>,
+    /// Who is absent in which view, by the fault's place.
+    pub(super) absent: BTreeMap<usize, (u64, usize)>,
+    /// The highest view that an honest validator has spoken of.
+    pub(super) top_view: u64,
     /// Since when each pair cannot talk.
     pub(super) apart: BTreeMap<(usize, usize), Duration>,
     pub(super) dice: Dice,
@@ -176,6 +180,8 @@ impl World {
             dishonest,
             seen: BTreeMap::new(),
             muted: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            top_view: 0,
             apart: BTreeMap::new(),
             disks: dice.fork("disks"),
             dice: dice.fork("world"),
