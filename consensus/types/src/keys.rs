@@ -133,7 +133,17 @@ impl fmt::Debug for SecretKey {
 /// hundred signatures the cost of each hardly falls any more; 1024 is a good size.
 #[derive(Default)]
 pub struct Batch {
-    items: Vec<batch::Item>,
+    items: Vec<Item>,
+    pushed: usize,
+}
+
+/// One check that has to be computed.
+struct Item {
+    /// Among all that were gathered.
+    position: usize,
+    check: batch::Item,
+    /// Under which it is remembered, on a thread that remembers.
+    digest: Option<memory::Digest>,
 }
 
 impl Batch {
@@ -142,21 +152,28 @@ impl Batch {
         Batch::default()
     }
 
-    /// Adds one check. Only a hash of `message` is kept.
+    /// Adds one check. Only a hash of `message` is kept. What this thread has found valid before is not
+    /// computed again; see [`memory`].
     pub fn push(&mut self, key: &PublicKey, message: &[u8], signature: &Signature) {
+        let position = self.pushed;
+        self.pushed += 1;
+        let digest = memory::digest_if_remembering(key, message, signature);
+        if digest.as_ref().is_some_and(memory::is_known) {
+            return;
+        }
         let key = VerificationKeyBytes::from(key.0);
         let signature = ed25519_zebra::Signature::from(signature.0);
-        self.items.push(batch::Item::from((key, signature, message)));
+        self.items.push(Item { position, check: batch::Item::from((key, signature, message)), digest });
     }
 
     /// Checks gathered so far.
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.pushed
     }
 
     /// Whether nothing was gathered.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.pushed == 0
     }
 
     /// Checks all. On failure finds each culprit, halving the batch until it stands alone, so that
@@ -169,26 +186,33 @@ impl Batch {
     /// The positions, ascending, of the signatures that do not verify.
     pub fn verify<R: CryptoRng>(self, rng: &mut R) -> Result<(), Vec<usize>> {
         let mut culprits = Vec::new();
-        find_culprits(&self.items, 0, rng, &mut culprits);
+        find_culprits(&self.items, rng, &mut culprits);
         if culprits.is_empty() { Ok(()) } else { Err(culprits) }
     }
 }
 
-fn find_culprits<R: CryptoRng>(items: &[batch::Item], offset: usize, rng: &mut R, culprits: &mut Vec<usize>) {
-    if let [item] = items {
-        if item.clone().verify_single().is_err() {
-            culprits.push(offset);
+fn find_culprits<R: CryptoRng>(items: &[Item], rng: &mut R, culprits: &mut Vec<usize>) {
+    let valid = match items {
+        [] => true,
+        [item] => item.check.clone().verify_single().is_ok(),
+        _ => {
+            let mut verifier = batch::Verifier::new();
+            for item in items {
+                verifier.queue(item.check.clone());
+            }
+            verifier.verify(&mut *rng).is_ok()
         }
-        return;
-    }
-    let mut verifier = batch::Verifier::new();
-    for item in items {
-        verifier.queue(item.clone());
-    }
-    if verifier.verify(&mut *rng).is_err() {
+    };
+    if valid {
+        for digest in items.iter().filter_map(|item| item.digest) {
+            memory::note(digest);
+        }
+    } else if let [item] = items {
+        culprits.push(item.position);
+    } else {
         let (left, right) = items.split_at(items.len() / 2);
-        find_culprits(left, offset, rng, culprits);
-        find_culprits(right, offset + left.len(), rng, culprits);
+        find_culprits(left, rng, culprits);
+        find_culprits(right, rng, culprits);
     }
 }
 

@@ -10,7 +10,7 @@
 //! goes at once.
 
 use crate::keys::{PublicKey, Signature};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -31,19 +31,41 @@ pub fn remember_signatures(signatures: usize) {
     MEMORY.with(|memory| *memory.borrow_mut() = Memory { most: signatures, ..Memory::default() });
 }
 
-fn digest(key: &PublicKey, message: &[u8], signature: &Signature) -> [u8; 32] {
+/// Stands for a key, a message and a signature.
+pub(crate) type Digest = [u8; 32];
+
+/// The digest of a check, if this thread remembers any.
+pub(crate) fn digest_if_remembering(
+    key: &PublicKey,
+    message: &[u8],
+    signature: &Signature,
+) -> Option<Digest> {
+    if MEMORY.with(|memory| memory.borrow().most == 0) {
+        return None;
+    }
     // Both come before the message and have fixed lengths: no two triples give the same bytes.
-    Sha256::new().chain_update(key.0).chain_update(signature.0).chain_update(message).finalize().into()
+    Some(Sha256::new().chain_update(key.0).chain_update(signature.0).chain_update(message).finalize().into())
 }
 
 /// This thread has just made a signature: it counts as found valid.
 pub(crate) fn made_here(key: impl FnOnce() -> PublicKey, message: &[u8], signature: &Signature) {
-    if MEMORY.with(|memory| memory.borrow().most > 0) {
-        note(digest(&key(), message, signature));
+    if MEMORY.with(|memory| memory.borrow().most > 0)
+        && let Some(digest) = digest_if_remembering(&key(), message, signature)
+    {
+        note(digest);
     }
 }
 
-fn note(digest: [u8; 32]) {
+/// Whether this thread found it valid before.
+pub(crate) fn is_known(digest: &Digest) -> bool {
+    MEMORY.with(|memory| {
+        let memory = memory.borrow();
+        memory.recent.contains(digest) || memory.older.contains(digest)
+    })
+}
+
+/// This thread found it valid.
+pub(crate) fn note(digest: Digest) {
     MEMORY.with(|memory| {
         let memory = &mut *memory.borrow_mut();
         memory.recent.insert(digest);
@@ -60,27 +82,49 @@ pub(crate) fn or_check<E>(
     signature: &Signature,
     check: impl FnOnce() -> Result<(), E>,
 ) -> Result<(), E> {
-    if MEMORY.with(|memory| memory.borrow().most == 0) {
-        return check();
+    let Some(digest) = digest_if_remembering(key, message, signature) else { return check() };
+    if !is_known(&digest) {
+        check()?;
+        note(digest);
     }
-    let digest = digest(key, message, signature);
-    let known = MEMORY.with(|memory| {
-        let memory = memory.borrow();
-        memory.recent.contains(&digest) || memory.older.contains(&digest)
-    });
-    if known {
-        return Ok(());
-    }
-    check()?;
-    note(digest);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::{BadSignature, SecretKey};
+    use crate::keys::{BadSignature, Batch, SecretKey};
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
     use std::cell::Cell;
+
+    #[test]
+    fn a_batch_remembers_what_held_and_still_names_the_culprits() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (one, other) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+        let made: Vec<(Vec<u8>, Signature)> = (0..8u8).map(|n| (vec![n], one.sign(&[n]))).collect();
+        remember_signatures(64);
+        let mut check = |bad: &[usize]| {
+            let mut batch = Batch::new();
+            for (position, (message, signature)) in made.iter().enumerate() {
+                let key = if bad.contains(&position) { &other } else { &one };
+                batch.push(&key.public(), message, signature);
+            }
+            assert_eq!(batch.len(), made.len());
+            batch.verify(&mut rng)
+        };
+        assert_eq!(check(&[2, 5]), Err(vec![2, 5]));
+        let known = |position: usize, key: &SecretKey| {
+            let (message, signature) = &made[position];
+            digest_if_remembering(&key.public(), message, signature).is_some_and(|digest| is_known(&digest))
+        };
+        assert!(known(0, &one) && known(7, &one), "what stood beside a culprit and held");
+        assert!(!known(2, &one) && !known(2, &other));
+        assert_eq!(check(&[]), Ok(()));
+        assert!(known(2, &one));
+        assert_eq!(check(&[2]), Err(vec![2]), "what is known is not computed, and keeps its position");
+        remember_signatures(0);
+    }
 
     #[test]
     fn a_valid_signature_is_computed_once_and_no_other_passes_for_it() {
