@@ -6,7 +6,7 @@
 
 use crate::store::{Column, Store, StoreError};
 use crate::table;
-use crate::tree::{Page, Path, Slot};
+use crate::tree::{Page, Path, Slot, Stored};
 use bytes::Bytes;
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
@@ -25,7 +25,7 @@ pub(crate) struct Layer {
     pub(crate) values: BTreeMap<Hash, Bytes>,
 }
 
-/// Pages of a generation of the [`PageCache`]: at most twice as many, each about a kilobyte, are kept.
+/// Pages of a generation of the [`PageCache`]: at most twice as many, each of half a kilobyte to two, are kept.
 const CACHE_PAGES: usize = 16_384;
 
 /// Recently used pages of committed blocks. Pages never change, so it cannot be stale.
@@ -106,15 +106,27 @@ impl<'a, S: Store> Reader<'a, S> {
         if let Some(page) = self.cache.as_mut().and_then(|cache| cache.get(version, path)) {
             return Ok(page);
         }
-        let key = path.store_key(version);
-        let damaged = |what| StoreError::Corrupt(format!("page {path:?} of height {version} is {what}"));
-        let bytes = self.store.get(Column::Nodes, &key)?.ok_or_else(|| damaged("missing"))?;
-        let page = Page::decode(&bytes, path, version).ok_or_else(|| damaged("malformed"))?;
+        let page = match self.stored(version, path)? {
+            Stored::Whole(page) => page,
+            Stored::Changes(changes) => {
+                // Straight from the store: what the newer page replaced is not worth a place in the cache.
+                let Stored::Whole(older) = self.stored(changes.whole(), path)? else {
+                    return Err(damaged(version, path, "based on one that is not whole"));
+                };
+                changes.onto(&older)
+            }
+        };
         let page = Arc::new(page);
         if let Some(cache) = &mut self.cache {
             cache.insert(version, path, Arc::clone(&page));
         }
         Ok(page)
+    }
+
+    fn stored(&self, version: Height, path: &Path) -> Result<Stored, StoreError> {
+        let bytes = self.store.get(Column::Nodes, &path.store_key(version))?;
+        let bytes = bytes.ok_or_else(|| damaged(version, path, "missing"))?;
+        Stored::decode(&bytes, path, version).ok_or_else(|| damaged(version, path, "malformed"))
     }
 
     /// The encoded value of `key` as the block at `version` wrote it. One must exist: a leaf names it.
@@ -125,6 +137,10 @@ impl<'a, S: Store> Reader<'a, S> {
         let missing = || StoreError::Corrupt(format!("the value of {key} at height {version} is missing"));
         self.store.get(Column::Values, &value_key(version, key))?.ok_or_else(missing)
     }
+}
+
+fn damaged(version: Height, path: &Path, what: &str) -> StoreError {
+    StoreError::Corrupt(format!("page {path:?} of height {version} is {what}"))
 }
 
 /// The key of a value in the store.

@@ -18,7 +18,9 @@
 //! page below (only where two keys or more share the slot). A page is named by its path and by the
 //! height of the block that wrote it, a reference carries that height, and pages are never
 //! overwritten. Any height's root therefore leads to that height's whole state, a block's pages are
-//! neighbours on disk in the order of writing, and nobody who reads has to search.
+//! neighbours on disk in the order of writing, and nobody who reads has to search. A page of which few
+//! slots changed is stored as those slots and the height of an older page of the same path (module
+//! `page`): most of what a block of random keys would write is slots that it did not touch.
 //!
 //! [`update`] takes all changes of a block, sorted, in one pass: each touched page is read once,
 //! hashed once and written once. The recursion is as deep as a key has nibbles, 64.
@@ -28,12 +30,17 @@
 //! key instead of three, and about as many bytes; it also reads uncommitted ancestors and names pages
 //! in the order they are written, which is what the ledger's storage wants.
 
+mod page;
+
 use crate::reader::Reader;
 use crate::store::{Store, StoreError};
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use page::Node;
+pub(crate) use page::{Page, Stored};
 
 /// Nibbles in a key hash: the most pages on the way to a leaf.
 const NIBBLES: u8 = 64;
@@ -152,6 +159,15 @@ impl Slot {
         }
     }
 
+    /// The length of what [`Slot::encode_into`] appends.
+    fn encoded_len(&self) -> usize {
+        match self {
+            Slot::Empty => 1,
+            Slot::Leaf { .. } => 73,
+            Slot::Page { .. } => 41,
+        }
+    }
+
     /// Reads one slot off the front of `bytes`.
     pub(crate) fn decode_from(bytes: &mut &[u8]) -> Option<Slot> {
         match take::<1>(bytes)? {
@@ -174,99 +190,6 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (first, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;
     Some(*first)
-}
-
-/// A node within a page, as far as hashing is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Node {
-    Empty,
-    Leaf(Hash),
-    Inner(Hash),
-}
-
-impl Node {
-    fn of(slot: &Slot) -> Node {
-        match slot {
-            Slot::Empty => Node::Empty,
-            Slot::Leaf { hash, .. } => Node::Leaf(*hash),
-            Slot::Page { hash, .. } => Node::Inner(*hash),
-        }
-    }
-
-    fn hash(&self) -> Hash {
-        match self {
-            Node::Empty => Hash::ZERO,
-            Node::Leaf(hash) | Node::Inner(hash) => *hash,
-        }
-    }
-
-    /// The node above two: the rule that a subtree of one key is its leaf.
-    fn above(left: Node, right: Node) -> Node {
-        match (left, right) {
-            (Node::Empty, lone @ (Node::Empty | Node::Leaf(_))) | (lone @ Node::Leaf(_), Node::Empty) => lone,
-            (left, right) => Node::Inner(inner_hash(&left.hash(), &right.hash())),
-        }
-    }
-}
-
-/// Four levels of the tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Page {
-    slots: [Slot; 16],
-}
-
-impl Page {
-    /// All nodes of the page: 1 is its root, the children of `i` are `2i` and `2i + 1`, and the slots
-    /// are 16 to 31.
-    fn nodes(&self) -> [Node; 32] {
-        let mut nodes = [Node::Empty; 32];
-        for (node, slot) in nodes[16..].iter_mut().zip(&self.slots) {
-            *node = Node::of(slot);
-        }
-        for i in (1..16).rev() {
-            nodes[i] = Node::above(nodes[2 * i], nodes[2 * i + 1]);
-        }
-        nodes
-    }
-
-    fn hash(&self) -> Hash {
-        self.nodes()[1].hash()
-    }
-
-    /// A bitmap of the slots in use (2 bytes, little endian, slot 0 lowest), then those slots.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![0; 2];
-        let mut used = 0u16;
-        for (i, slot) in self.slots.iter().enumerate() {
-            if *slot != Slot::Empty {
-                used |= 1 << i;
-                slot.encode_into(&mut out);
-            }
-        }
-        out[..2].copy_from_slice(&used.to_le_bytes());
-        out
-    }
-
-    /// `None` unless `bytes` can be the page at `path`, written at `version`.
-    pub(crate) fn decode(mut bytes: &[u8], path: &Path, version: Height) -> Option<Page> {
-        let used = u16::from_le_bytes(take(&mut bytes)?);
-        let mut slots = [Slot::Empty; 16];
-        for (i, slot) in slots.iter_mut().enumerate() {
-            if used & 1 << i == 0 {
-                continue;
-            }
-            *slot = Slot::decode_from(&mut bytes)?;
-            let (fits, written) = match slot {
-                Slot::Empty => return None,
-                Slot::Leaf { key, version, .. } => (path.leads_to(key) && path.nibble_of(key) == i, *version),
-                Slot::Page { version, .. } => (path.child(i).has_page(), *version),
-            };
-            if !fits || written > version {
-                return None;
-            }
-        }
-        bytes.is_empty().then_some(Page { slots })
-    }
 }
 
 /// One changed key: the hash of its new leaf, or `None` to remove it.
@@ -315,16 +238,21 @@ impl<S: Store> Update<'_, '_, S> {
             return Ok(self.build(path, &self.leaves(slot, changes)));
         };
         let page = self.reader.page(version, &path)?;
-        let mut slots = page.slots;
+        let mut slots = page.slots();
+        let mut changed = 0;
         for group in changes.chunk_by(|a, b| path.nibble_of(&a.key) == path.nibble_of(&b.key)) {
             let nibble = path.nibble_of(&group[0].key);
-            slots[nibble] = self.subtree(slots[nibble], path.child(nibble), group)?;
+            let slot = self.subtree(slots[nibble], path.child(nibble), group)?;
+            if slot != slots[nibble] {
+                slots[nibble] = slot;
+                changed |= 1 << nibble;
+            }
         }
-        if slots == page.slots {
+        if changed == 0 {
             return Ok(slot); // only keys that were absent were removed
         }
         self.updated.replaced.push((version, path));
-        Ok(self.finish(path, slots))
+        Ok(self.finish(path, &slots, Some((&page, version, changed))))
     }
 
     /// What is left of at most one leaf after the changes.
@@ -356,20 +284,24 @@ impl<S: Store> Update<'_, '_, S> {
                     let nibble = path.nibble_of(&group[0].0);
                     slots[nibble] = self.build(path.child(nibble), group);
                 }
-                self.finish(path, slots)
+                self.finish(path, &slots, None)
             }
         }
     }
 
-    /// Makes a page of the slots, unless at most one key is left.
-    fn finish(&mut self, path: Path, slots: [Slot; 16]) -> Slot {
+    /// Makes a page of the slots, unless at most one key is left. `before` is the page that it replaces,
+    /// who wrote that, and the slots that differ.
+    fn finish(&mut self, path: Path, slots: &[Slot; 16], before: Option<(&Page, Height, u16)>) -> Slot {
         let mut used = slots.iter().filter(|slot| **slot != Slot::Empty);
         match (used.next(), used.next()) {
             (None, _) => Slot::Empty,
             (Some(leaf @ Slot::Leaf { .. }), None) => *leaf,
             _ => {
-                let page = Page { slots };
-                let slot = Slot::Page { hash: page.hash(), version: self.height };
+                let (page, hash) = match before {
+                    Some((page, version, changed)) => page.changed(version, slots, changed),
+                    None => Page::hashed(slots),
+                };
+                let slot = Slot::Page { hash, version: self.height };
                 self.updated.pages.insert(path, Arc::new(page));
                 slot
             }
@@ -391,7 +323,7 @@ pub(crate) fn find<S: Store>(
             Slot::Page { version, .. } => {
                 let page = reader.page(version, &path)?;
                 let nibble = path.nibble_of(key);
-                (slot, path) = (page.slots[nibble], path.child(nibble));
+                (slot, path) = (page.slot(nibble), path.child(nibble));
             }
         }
     }
@@ -433,8 +365,8 @@ pub(crate) fn trace<S: Store>(
                 // The slots below the node reached: of those at most one is in use, unless it is a slot.
                 let width = 16 >> level;
                 let first = (at << (4 - level)) - 16;
-                let below = &page.slots[first..first + width];
-                slot = *below.iter().find(|slot| **slot != Slot::Empty).unwrap_or(&Slot::Empty);
+                let mut below = (first..first + width).map(|place| page.slot(place));
+                slot = below.find(|slot| *slot != Slot::Empty).unwrap_or(Slot::Empty);
                 path = path.child(nibble);
             }
         }

@@ -184,25 +184,111 @@ fn a_batch_costs_less_than_its_keys_alone() {
     assert!(whole < 2000, "{whole} pages for 4096 keys");
 }
 
+/// Keys enough that the upper pages are crowded, changed a few at a time.
 #[test]
-fn damaged_pages_are_recognised() {
-    let mut slots = [Slot::Empty; 16];
-    let path = Path::ROOT.child(10).child(3).child(15);
+fn crowded_pages_are_what_the_model_says_after_every_change() {
+    let mut tree = Tree::new();
+    let mut model: BTreeMap<Hash, Hash> =
+        (0..600u32).map(|n| (Hash::of(&[&n.to_le_bytes()]), value(0))).collect();
+    tree.update(&model.iter().map(|(key, value)| (*key, Some(*value))).collect());
+    let keys: Vec<Hash> = model.keys().copied().collect();
+    let mut states = vec![BTreeMap::new(), model.clone()];
+    for step in 0..60u8 {
+        let chosen = (0..1 + usize::from(step % 3)).map(|n| keys[(usize::from(step) * 37 + n * 101) % 600]);
+        let changes: BTreeMap<Hash, Option<Hash>> =
+            chosen.map(|key| (key, (step % 5 != 4).then(|| value(step)))).collect();
+        tree.update(&changes);
+        for (key, value) in changes {
+            match value {
+                Some(value) => model.insert(key, value),
+                None => model.remove(&key),
+            };
+        }
+        states.push(model.clone());
+    }
+    for (height, state) in states.iter().enumerate() {
+        let leaves: Vec<(Hash, Hash)> = state.iter().map(|(key, value)| (*key, *value)).collect();
+        assert_eq!(tree.roots[height].hash(), model_root(&leaves, 0));
+        for key in keys.iter().step_by(17) {
+            let found = tree.traced(height, key, state);
+            assert_eq!(found.is_some_and(|(found, _)| found == *key), state.contains_key(key));
+        }
+    }
+}
+
+/// The sixteen slots of a page whose path is `a3f`: references but for one leaf.
+fn crowd(path: &Path, version: Height) -> [Slot; 16] {
     let mut key = Hash([0; 32]);
     key.0[..2].copy_from_slice(&[0xa3, 0xf5]);
-    slots[5] = Slot::Leaf { key, hash: value(1), version: Height(4) };
-    slots[9] = Slot::Page { hash: value(2), version: Height(7) };
-    let page = Page { slots };
-    let bytes = page.encode();
-    assert_eq!(Page::decode(&bytes, &path, Height(7)).as_ref(), Some(&page));
-    assert_eq!(Page::decode(&bytes[..bytes.len() - 1], &path, Height(7)), None);
-    assert_eq!(Page::decode(&[&bytes[..], &[0]].concat(), &path, Height(7)), None);
-    assert_eq!(Page::decode(&bytes, &path, Height(6)), None, "a page from a later height");
-    assert_eq!(Page::decode(&bytes, &Path::ROOT, Height(7)), None, "a leaf that belongs elsewhere");
-    assert_eq!(Page::decode(&[], &path, Height(7)), None);
-    for at in 0..bytes.len() {
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 0x81;
-        assert_ne!(Page::decode(&damaged, &path, Height(7)).as_ref(), Some(&page));
+    assert!(path.leads_to(&key) && path.nibble_of(&key) == 5);
+    std::array::from_fn(|place| match u8::try_from(place) {
+        Ok(5) => Slot::Leaf { key, hash: value(1), version },
+        Ok(place) => Slot::Page { hash: value(place), version },
+        Err(_) => Slot::Empty,
+    })
+}
+
+#[test]
+fn a_page_is_stored_as_what_changed_while_that_is_short() {
+    let path = Path::ROOT.child(10).child(3).child(15);
+    let mut slots = crowd(&path, Height(1));
+    let (whole, _) = Page::hashed(&slots);
+    let mut page = whole.clone();
+    let (mut as_changes, mut bytes) = (0, 0);
+    for place in 0..16usize {
+        let (version, before) = (Height(2 + place as u64), Height(1 + place as u64));
+        slots[place] = if place == 3 { Slot::Empty } else { Slot::Page { hash: value(99), version } };
+        let (next, hash) = page.changed(before, &slots, 1 << place);
+        assert_eq!(hash, Page::hashed(&slots).1, "as if hashed anew");
+        let encoded = next.encode();
+        bytes += encoded.len();
+        match Stored::decode(&encoded, &path, version) {
+            Some(Stored::Whole(read)) => assert_eq!(read.slots(), slots),
+            Some(Stored::Changes(changes)) => {
+                as_changes += 1;
+                assert_eq!(changes.whole(), Height(1), "the last that was whole");
+                let read = changes.onto(&whole);
+                assert_eq!((read.slots(), read.encode()), (slots, encoded.clone()));
+            }
+            None => panic!("{encoded:02x?}"),
+        }
+        page = next;
+        if encoded[0] == 0 {
+            break;
+        }
     }
+    assert!((5..=8).contains(&as_changes), "{as_changes}");
+    assert!(bytes < whole.encode().len() * 4, "{bytes} bytes for {} pages", as_changes + 1);
+}
+
+#[test]
+fn damaged_pages_are_recognised() {
+    let path = Path::ROOT.child(10).child(3).child(15);
+    let slots = crowd(&path, Height(4));
+    let (whole, _) = Page::hashed(&slots);
+    let mut later = slots;
+    later[9] = Slot::Page { hash: value(2), version: Height(7) };
+    let (changed, _) = whole.changed(Height(4), &later, 1 << 9);
+    for (page, slots) in [(whole.clone(), slots), (changed, later)] {
+        let bytes = page.encode();
+        let read = |bytes: &[u8], path: &Path, version| {
+            Stored::decode(bytes, path, version).map(|stored| match stored {
+                Stored::Whole(page) => (Height(0), page.slots()),
+                Stored::Changes(changes) => (changes.whole(), changes.onto(&whole).slots()),
+            })
+        };
+        let base = if bytes[0] == 0 { Height(0) } else { Height(4) };
+        assert_eq!(read(&bytes, &path, Height(7)), Some((base, slots)));
+        assert_eq!(read(&bytes[..bytes.len() - 1], &path, Height(7)), None);
+        assert_eq!(read(&[&bytes[..], &[0]].concat(), &path, Height(7)), None);
+        assert_eq!(read(&bytes, &path, Height(3)), None, "a page from a later height");
+        assert_eq!(read(&[], &path, Height(7)), None);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x81;
+            assert_ne!(read(&damaged, &path, Height(7)), Some((base, slots)), "byte {at}");
+        }
+    }
+    let bytes = whole.encode();
+    assert!(Stored::decode(&bytes, &Path::ROOT, Height(7)).is_none(), "a leaf that belongs elsewhere");
 }
