@@ -269,6 +269,9 @@ fn damaged_pages_are_recognised() {
     let mut later = slots;
     later[9] = Slot::Page { hash: value(2), version: Height(7) };
     let (changed, _) = whole.changed(Height(4), &later, 1 << 9);
+    let mut of_itself = changed.encode();
+    of_itself[1..9].copy_from_slice(&7u64.to_be_bytes());
+    assert!(Stored::decode(&of_itself, &path, Height(7)).is_none(), "based on itself");
     for (page, slots) in [(whole.clone(), slots), (changed, later)] {
         let bytes = page.encode();
         let read = |bytes: &[u8], path: &Path, version| {
