@@ -331,7 +331,7 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
         }
         changes.sort_unstable_by_key(|change| change.key);
         let updated = tree::update(self.reader, self.root, &changes, self.height)?;
-        Ok(Layer { root: updated.root, pages: updated.pages, replaced: updated.replaced, values })
+        Ok(Layer { root: updated.root, pages: updated.pages, values })
     }
 }
 

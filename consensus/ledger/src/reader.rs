@@ -19,49 +19,81 @@ pub(crate) struct Layer {
     /// The tree after the block.
     pub(crate) root: Slot,
     pub(crate) pages: BTreeMap<Path, Arc<Page>>,
-    /// Pages that the block replaced: nobody who reads the latest state needs them any more.
-    pub(crate) replaced: Vec<(Height, Path)>,
     /// Encoded values by key hash.
     pub(crate) values: BTreeMap<Hash, Bytes>,
 }
 
-/// Pages of a generation of the [`PageCache`]: at most twice as many, each of half a kilobyte to two, are kept.
-const CACHE_PAGES: usize = 16_384;
+/// Pages that the [`PageCache`] keeps at most, each of half a kilobyte to two.
+const CACHE_PAGES: usize = 65_536;
+
+/// Pages whose paths may fall together before the oldest of them goes.
+const WAYS: usize = 4;
 
 /// Recently used pages of committed blocks. Pages never change, so it cannot be stale.
 ///
-/// Two generations: a page used moves to the young one; when that is full it becomes the old one, and
-/// what was old and unused is gone.
-#[derive(Debug, Default)]
+/// Of a path the page that was used last is kept, in one of four places that follow from the path: the
+/// bits of a path are those of SHA-256 hashes, and spread by themselves. The table starts small and
+/// doubles as it fills.
+#[derive(Debug)]
 pub(crate) struct PageCache {
-    young: BTreeMap<(Height, Path), Arc<Page>>,
-    old: BTreeMap<(Height, Path), Arc<Page>>,
+    sets: Vec<[Option<Cached>; WAYS]>,
+    pages: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Cached {
+    path: Path,
+    version: Height,
+    page: Arc<Page>,
+}
+
+impl Default for PageCache {
+    fn default() -> PageCache {
+        PageCache { sets: vec![[const { None }; WAYS]; 64], pages: 0 }
+    }
 }
 
 impl PageCache {
+    fn set(&mut self, path: &Path) -> &mut [Option<Cached>; WAYS] {
+        // The number of sets is a power of two.
+        let set = path.spread() & (self.sets.len() - 1);
+        &mut self.sets[set]
+    }
+
     fn get(&mut self, version: Height, path: &Path) -> Option<Arc<Page>> {
-        let name = (version, *path);
-        if let Some(page) = self.young.get(&name) {
-            return Some(Arc::clone(page));
-        }
-        let page = self.old.remove(&name)?;
-        self.insert(version, path, Arc::clone(&page));
-        Some(page)
+        let set = self.set(path);
+        let way = set.iter().position(|way| way.as_ref().is_some_and(|cached| cached.path == *path))?;
+        // Used last, goes last.
+        set[way..].rotate_left(1);
+        let found = set[WAYS - 1].as_ref()?;
+        (found.version == version).then(|| Arc::clone(&found.page))
     }
 
     fn insert(&mut self, version: Height, path: &Path, page: Arc<Page>) {
-        if self.young.len() >= CACHE_PAGES {
-            self.old = std::mem::take(&mut self.young);
+        let set = self.set(path);
+        let same = set.iter().position(|way| way.as_ref().is_some_and(|cached| cached.path == *path));
+        let free = same.or_else(|| set.iter().position(Option::is_none));
+        set[free.unwrap_or(0)..].rotate_left(1);
+        let before = set[WAYS - 1].replace(Cached { path: *path, version, page });
+        if before.is_none() {
+            self.pages += 1;
+            if self.pages > self.sets.len() * WAYS / 2 && self.sets.len() * WAYS < CACHE_PAGES {
+                self.double();
+            }
         }
-        self.young.insert((version, *path), page);
     }
 
-    /// Takes in what a committed block wrote, and drops what it replaced.
-    pub(crate) fn commit(&mut self, height: Height, layer: &Layer) {
-        for name in &layer.replaced {
-            self.young.remove(name);
-            self.old.remove(name);
+    fn double(&mut self) {
+        let sets = vec![[const { None }; WAYS]; 2 * self.sets.len()];
+        let old = std::mem::replace(&mut self.sets, sets);
+        self.pages = 0;
+        for cached in old.into_iter().flatten().flatten() {
+            self.insert(cached.version, &cached.path, cached.page);
         }
+    }
+
+    /// Takes in what a committed block wrote.
+    pub(crate) fn commit(&mut self, height: Height, layer: &Layer) {
         for (path, page) in &layer.pages {
             self.insert(height, path, Arc::clone(page));
         }
@@ -155,5 +187,52 @@ pub(crate) fn load_root(store: &impl Store, height: Height) -> Result<Option<Slo
     match Slot::decode_from(&mut rest) {
         Some(root) if rest.is_empty() => Ok(Some(root)),
         _ => Err(StoreError::Corrupt(format!("the root record of height {height} is malformed"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Change, leaf_hash, update};
+
+    /// Pages of a tree of so many keys.
+    fn pages(keys: u32, height: Height) -> BTreeMap<Path, Arc<Page>> {
+        let store = crate::store::MemoryStore::new();
+        let mut changes: Vec<Change> = (0..keys)
+            .map(|n| Hash::of(&[&n.to_le_bytes()]))
+            .map(|key| Change { key, leaf: Some(leaf_hash(&key, &Hash::of(&[&height.0.to_le_bytes()]))) })
+            .collect();
+        changes.sort_unstable_by_key(|change| change.key);
+        update(&mut Reader::of_store(&store), Slot::Empty, &changes, height).unwrap().pages
+    }
+
+    #[test]
+    fn the_last_page_of_each_path_is_kept_while_there_is_room() {
+        let mut cache = PageCache::default();
+        for height in [Height(1), Height(2)] {
+            for (path, page) in &pages(20_000, height) {
+                cache.insert(height, path, Arc::clone(page));
+            }
+        }
+        let written = pages(20_000, Height(2));
+        let kept = written.iter().filter(|(path, page)| {
+            assert!(cache.get(Height(1), path).is_none(), "replaced");
+            cache.get(Height(2), path).is_some_and(|kept| kept.encode() == page.encode())
+        });
+        let kept = kept.count();
+        assert!(kept * 100 > written.len() * 95, "{kept} of {}", written.len());
+    }
+
+    #[test]
+    fn there_are_never_more_than_the_bound() {
+        let mut cache = PageCache::default();
+        let all = pages(400_000, Height(1));
+        assert!(all.len() > 2 * CACHE_PAGES, "{}", all.len());
+        for (path, page) in &all {
+            cache.insert(Height(1), path, Arc::clone(page));
+        }
+        let held = cache.sets.iter().flatten().flatten().count();
+        assert!(held <= CACHE_PAGES, "{held}");
+        assert!(held > CACHE_PAGES / 2, "{held}");
     }
 }

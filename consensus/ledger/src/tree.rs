@@ -101,6 +101,16 @@ impl Path {
             && (self.nibbles.is_multiple_of(2) || key.0[whole] & 0xf0 == self.prefix[whole])
     }
 
+    /// A number that differs between most paths: the last bits of the prefix, and its length.
+    pub(crate) fn spread(&self) -> usize {
+        let bytes = usize::from(self.nibbles.div_ceil(2));
+        let last = &self.prefix[bytes.saturating_sub(8)..bytes];
+        let bits = last.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+        // Multiplied by an odd number without pattern, the upper half depends on every bit.
+        let mixed = (bits << 6 | u64::from(self.nibbles) & 63).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        usize::try_from(mixed >> 32).unwrap_or(usize::MAX)
+    }
+
     /// The key of this page in the store, as `version` wrote it.
     pub(crate) fn store_key(&self, version: Height) -> Vec<u8> {
         let mut key = version.0.to_be_bytes().to_vec();
@@ -205,8 +215,6 @@ pub(crate) struct Updated {
     pub(crate) root: Slot,
     /// The pages to be stored, at the height of the update.
     pub(crate) pages: BTreeMap<Path, Arc<Page>>,
-    /// The pages the new root no longer reaches. Older roots still do.
-    pub(crate) replaced: Vec<(Height, Path)>,
 }
 
 /// The tree under `root` with these changes, which must be ascending by key and without duplicates.
@@ -217,7 +225,7 @@ pub(crate) fn update<S: Store>(
     height: Height,
 ) -> Result<Updated, StoreError> {
     assert!(changes.is_sorted_by(|a, b| a.key < b.key), "changes are ascending and distinct");
-    let mut updated = Updated { root, pages: BTreeMap::new(), replaced: Vec::new() };
+    let mut updated = Updated { root, pages: BTreeMap::new() };
     updated.root = Update { reader, height, updated: &mut updated }.subtree(root, Path::ROOT, changes)?;
     Ok(updated)
 }
@@ -251,7 +259,6 @@ impl<S: Store> Update<'_, '_, S> {
         if changed == 0 {
             return Ok(slot); // only keys that were absent were removed
         }
-        self.updated.replaced.push((version, path));
         Ok(self.finish(path, &slots, Some((&page, version, changed))))
     }
 
