@@ -239,25 +239,31 @@ impl Router {
     }
 }
 
-/// Answers with receipts' parts what was committed before it was handed in.
+/// Answers with receipts' parts what was committed before it was handed in: a client that lost its
+/// stream hands in thousands at once, of a few blocks.
 fn answer_from_store(store: &RocksStore, stream: &StreamHandle, committed: &[(TransactionId, u64)]) {
+    let unavailable = |position: u64, error: &StoreError| {
+        tracing::error!(%error, "a read of the database failed");
+        stream.refuse(position, SubmitError::Unavailable(format!("it is committed, but {error}")));
+    };
+    let mut by_height: BTreeMap<Height, Vec<(TransactionId, u32, u64)>> = BTreeMap::new();
     for (id, position) in committed {
-        match committed_batch(store, id) {
-            Ok(Some(batch)) => stream.send(&Response::Committed(batch), 1),
+        match records::locate(store, id) {
+            Ok(Some((height, place))) => by_height.entry(height).or_default().push((*id, place, *position)),
             // The id is remembered as committed, so the block must be there.
             Ok(None) => stream.refuse(*position, SubmitError::Refused(Refusal::AlreadyCommitted)),
-            Err(error) => {
-                tracing::error!(%error, "a read of the database failed");
-                stream.refuse(*position, SubmitError::Unavailable(format!("it is committed, but {error}")));
-            }
+            Err(error) => unavailable(*position, &error),
         }
     }
-}
-
-fn committed_batch(store: &RocksStore, id: &TransactionId) -> Result<Option<CommittedBatch>, StoreError> {
-    let receipt = records::receipt(store, id)?;
-    Ok(receipt.map(|receipt| CommittedBatch {
-        finality: receipt.finality,
-        inclusions: vec![(*id, receipt.inclusion)],
-    }))
+    for (height, named) in by_height {
+        let mut places: Vec<(TransactionId, u32)> =
+            named.iter().map(|(id, place, _)| (*id, *place)).collect();
+        // Handed in twice: named once, settled twice.
+        places.sort_unstable_by_key(|(_, place)| *place);
+        places.dedup();
+        match records::inclusions(store, height, &places) {
+            Ok(batch) => stream.send(&Response::Committed(batch), named.len()),
+            Err(error) => named.iter().for_each(|(_, _, position)| unavailable(*position, &error)),
+        }
+    }
 }

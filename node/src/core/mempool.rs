@@ -545,9 +545,10 @@ impl Mempool {
 
     /// The moment since which the most neglected member has been waiting, for the leader-suspicion
     /// timer; `None` if nobody waits. Members whose oldest transaction has expired by the wall clock, and
-    /// has not [lapsed](Mempool::lapse) yet, do not count: no leader may propose it. Nor do those whose oldest transaction expires so late
-    /// that a leader whose clock is behind, within the allowed drift, must still refuse it: else any
-    /// member could have leaders suspected at will. Never before the last [`Mempool::reset_waiting`].
+    /// has not [lapsed](Mempool::lapse) yet, do not count: no leader may propose it. Nor do those whose
+    /// oldest transaction expires so late that a leader whose clock is behind, within the allowed drift,
+    /// must still refuse it: else any member could have leaders suspected at will. Never before the last
+    /// [`Mempool::reset_waiting`].
     pub fn oldest_waiting(&self, wall: Timestamp) -> Option<Duration> {
         let latest = wall.plus_ms(self.certain_lifetime_ms);
         let waits = |key: &PublicKey| {

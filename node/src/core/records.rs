@@ -19,6 +19,7 @@
 //! All entries of a height in `Votes`, and bodies of blocks that lost, go when the height commits.
 
 use bytes::Bytes;
+use quorate_client::protocol::CommittedBatch;
 use quorate_ledger::{Column, Store, StoreError};
 use quorate_types::block::{Block, BlockResult, Header};
 use quorate_types::certificate::{Certificate, Commit, PreparedCertificate};
@@ -221,6 +222,29 @@ impl BlockTrees {
     }
 }
 
+/// Where transactions of one block stand in it, and what makes the block final. `positions` are the
+/// places that [`locate`] gave. The trees are built once, however many are asked for.
+///
+/// # Errors
+/// See [`read_block`]; a place without its transaction is damage.
+pub fn inclusions<S: Store>(
+    store: &S,
+    height: Height,
+    positions: &[(TransactionId, u32)],
+) -> Result<CommittedBatch, StoreError> {
+    let missing = || StoreError::Corrupt(format!("the block at height {height} lacks what its index names"));
+    let finality = finality(store, height)?.ok_or_else(missing)?;
+    let record = read_block(store, height)?.ok_or_else(missing)?;
+    let trees = BlockTrees::new(&record.ids, &record.outcomes);
+    let inclusion = |(id, position): &(TransactionId, u32)| {
+        let found = usize::try_from(*position).ok().and_then(|index| record.ids.get(index));
+        let inclusion = trees.inclusion(*position, &record.outcomes).filter(|_| found == Some(id));
+        Ok((*id, inclusion.ok_or_else(missing)?))
+    };
+    let inclusions = positions.iter().map(inclusion).collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(CommittedBatch { finality, inclusions })
+}
+
 /// The receipt of a transaction: `None` if it has not committed.
 ///
 /// # Errors
@@ -228,13 +252,11 @@ impl BlockTrees {
 pub fn receipt<S: Store>(store: &S, id: &TransactionId) -> Result<Option<Receipt>, StoreError> {
     let Some((height, position)) = locate(store, id)? else { return Ok(None) };
     let missing = || StoreError::Corrupt(format!("the block at height {height} lacks transaction {id}"));
-    let finality = finality(store, height)?.ok_or_else(missing)?;
-    let record = read_block(store, height)?.ok_or_else(missing)?;
+    let CommittedBatch { finality, inclusions } = inclusions(store, height, &[(*id, position)])?;
+    let (_, inclusion) = inclusions.into_iter().next().ok_or_else(missing)?;
     let bodies = read_bodies(store, height, &finality.header.hash())?.ok_or_else(missing)?;
     let body = usize::try_from(position).ok().and_then(|i| bodies.get(i)).ok_or_else(missing)?;
     let transaction: SignedTransaction = decode("transaction", body)?;
-    let trees = BlockTrees::new(&record.ids, &record.outcomes);
-    let inclusion = trees.inclusion(position, &record.outcomes).ok_or_else(missing)?;
     Ok(Some(Receipt { transaction, inclusion, finality }))
 }
 
