@@ -113,10 +113,8 @@ impl Path {
 
     /// The key of this page in the store, as `version` wrote it.
     pub(crate) fn store_key(&self, version: Height) -> Vec<u8> {
-        let mut key = version.0.to_be_bytes().to_vec();
-        key.push(self.nibbles);
-        key.extend_from_slice(&self.prefix[..usize::from(self.nibbles.div_ceil(2))]);
-        key
+        let prefix = &self.prefix[..usize::from(self.nibbles.div_ceil(2))];
+        [&version.0.to_be_bytes()[..], &[self.nibbles], prefix].concat()
     }
 }
 

@@ -109,8 +109,10 @@ impl Page {
         for (place, slot) in slots.iter().enumerate() {
             used |= u16::from(*slot != Slot::Empty) << place;
         }
-        let slots = slots.iter().copied().filter(|slot| *slot != Slot::Empty).collect();
-        Page { used, slots, above: None, since: None }
+        // Room for just these: nothing is moved while they are gathered.
+        let mut filled = Vec::with_capacity(used.count_ones() as usize);
+        filled.extend(slots.iter().filter(|slot| **slot != Slot::Empty));
+        Page { used, slots: filled.into_boxed_slice(), above: None, since: None }
     }
 
     /// `above` are the nodes before the slots in `changed` became what they are.
