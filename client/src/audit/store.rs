@@ -1,23 +1,28 @@
 //! A store in memory that keeps the latest state and forgets what no longer counts.
 //!
 //! A node keeps every page and value that any block wrote, to prove any height. An audit reads only
-//! what the last block left: at each place of the tree the page with the highest version, and of each
-//! key the latest value. So its memory follows the size of the state, not the length of the chain.
+//! what the last block left: at each place of the tree the page with the highest version, with the older
+//! one that it rests on if it is stored as changes, and of each key the latest value. So its memory
+//! follows the size of the state, not the length of the chain.
 //!
 //! It rests on the key table of [`quorate_ledger::store`]: in `Nodes` and `Values` the height comes
 //! first in the key, and names the version. Should the ledger ask for an older one, it is told that
 //! it is missing, and the audit stops with that; it cannot come to a wrong verdict.
 
 use bytes::Bytes;
-use quorate_ledger::{Column, MemoryStore, Store, StoreError, Write};
+use quorate_ledger::{Column, MemoryStore, Store, StoreError, Write, page_rests_on};
+use quorate_types::ids::Height;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 /// Bytes of the height in front of a key.
 const HEIGHT: usize = 8;
 
-/// The version, and what it holds.
-type Latest = HashMap<Vec<u8>, ([u8; HEIGHT], Bytes)>;
+/// A version, and what it holds.
+type Version = (Height, Bytes);
+
+/// Of each place the latest version, and the older one that it rests on.
+type Latest = HashMap<Vec<u8>, (Version, Option<Version>)>;
 
 #[derive(Debug, Default)]
 struct Entries {
@@ -44,12 +49,28 @@ impl Entries {
             Column::History => return,
             _ => return self.meta.apply(&[write]),
         };
-        let Some((height, place)) = write.key.split_first_chunk::<HEIGHT>() else { return };
-        match write.value {
-            Some(value) => latest.insert(place.to_vec(), (*height, value)),
-            None => latest.remove(place),
+        let Some((height, place)) = split(&write.key) else { return };
+        let Some(value) = write.value else {
+            latest.remove(place);
+            return;
         };
+        let older = match page_rests_on(&value) {
+            Some(older) if write.column == Column::Nodes => {
+                let before = latest.remove(place);
+                before.and_then(|(last, base)| {
+                    [Some(last), base].into_iter().flatten().find(|one| one.0 == older)
+                })
+            }
+            _ => None,
+        };
+        latest.insert(place.to_vec(), ((height, value), older));
     }
+}
+
+/// The version that a key names, and the place.
+fn split(key: &[u8]) -> Option<(Height, &[u8])> {
+    let (height, place) = key.split_first_chunk::<HEIGHT>()?;
+    Some((Height(u64::from_be_bytes(*height)), place))
 }
 
 /// The present state of a chain that is executed again.
@@ -81,8 +102,9 @@ impl Store for LatestStore {
     fn get(&self, column: Column, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let entries = self.entries();
         let Some(latest) = entries.latest(column) else { return entries.meta.get(column, key) };
-        let Some((height, place)) = key.split_first_chunk::<HEIGHT>() else { return Ok(None) };
-        let found = latest.get(place).filter(|(version, _)| version == height);
+        let Some((height, place)) = split(key) else { return Ok(None) };
+        let Some((last, older)) = latest.get(place) else { return Ok(None) };
+        let found = [Some(last), older.as_ref()].into_iter().flatten().find(|version| version.0 == height);
         Ok(found.map(|(_, value)| value.clone()))
     }
 
@@ -128,6 +150,16 @@ mod tests {
         assert_eq!(get(1, b"b").unwrap(), "bee");
         assert_eq!(get(2, b"b"), None);
         assert_eq!(store.entries().pages.len(), 2);
+        // Changes keep what they rest on, as long as they do.
+        let changes = |height: u64, base: u64| {
+            let value = [&[1][..], &base.to_be_bytes(), b"changes"].concat();
+            Write::put(Column::Nodes, [&height.to_be_bytes()[..], b"b"].concat(), value)
+        };
+        store.apply(vec![changes(3, 1), changes(4, 1)]);
+        assert_eq!(get(1, b"b").unwrap(), "bee");
+        assert_eq!((get(3, b"b"), get(4, b"b").map(|value| value.len())), (None, Some(16)));
+        store.apply(vec![page(5, b"b", b"\0hive")]);
+        assert_eq!((get(1, b"b"), get(4, b"b"), get(5, b"b").unwrap().len()), (None, None, 5));
         store.apply(vec![
             Write::put(Column::Meta, *b"m", &b"x"[..]),
             Write::put(Column::History, [0], &b"h"[..]),

@@ -40,6 +40,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use page::Node;
+pub use page::page_rests_on;
 pub(crate) use page::{Page, Stored};
 
 /// Nibbles in a key hash: the most pages on the way to a leaf.

@@ -222,6 +222,13 @@ impl Page {
     }
 }
 
+/// The height whose page at the same path an entry of [`Column::Nodes`](crate::Column::Nodes) rests on: to
+/// read it that page must be there too, whatever else replaced it. `None` if it stands by itself.
+pub fn page_rests_on(mut entry: &[u8]) -> Option<Height> {
+    let [1] = take::<1>(&mut entry)? else { return None };
+    Some(Height(u64::from_be_bytes(take(&mut entry)?)))
+}
+
 /// A page as it is stored.
 #[derive(Debug)]
 pub(crate) enum Stored {
