@@ -64,7 +64,7 @@ address = "{http}"
 #min_free_bytes = "{min_free}"
 
 [verify]
-# Threads that verify signatures; 0 for one per processor.
+# Threads that verify signatures; 0 for one for each two processors.
 #threads = {threads}
 
 [clients]

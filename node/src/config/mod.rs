@@ -193,16 +193,18 @@ impl Default for Storage {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Verify {
-    /// Threads that verify signatures, 1 to 256; 0 for one per processor. Default 0.
+    /// Threads that verify signatures, 1 to 256; 0 for one for each two processors. Default 0.
     #[serde(deserialize_with = "threads")]
     pub threads: usize,
 }
 
 impl Verify {
-    /// The number of threads, with 0 resolved to the processors of this machine.
+    /// The number of threads, with 0 resolved to half the processors of this machine.
     pub fn threads(&self) -> usize {
         match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            // The others are for the core, storage and the network. And the fewer take from the queue, the
+            // larger are the batches, and the cheaper each signature.
+            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).div_ceil(2),
             threads => threads,
         }
     }

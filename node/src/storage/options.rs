@@ -32,6 +32,9 @@ pub(super) fn database(config: &config::Storage, create: bool) -> Options {
     options.set_db_write_buffer_size(config.write_buffer_bytes.as_usize());
     options.set_max_open_files(i32::try_from(config.max_open_files).unwrap_or(i32::MAX));
     options.set_max_background_jobs(2);
+    // One thread writes.
+    options.set_allow_concurrent_memtable_write(false);
+    options.set_enable_write_thread_adaptive_yield(false);
     // Spreads writing a table over time, so that a sync does not wait for all of it.
     options.set_bytes_per_sync(1 << 20);
     // RocksDB's own log, in the same directory: little, and for its developers.
