@@ -90,6 +90,11 @@ impl Rig {
         Ok(())
     }
 
+    /// The name of a member that signs.
+    pub fn member(&self, signer: usize) -> String {
+        member(signer)
+    }
+
     /// The first so many that sign.
     pub fn signers(&self, count: usize) -> Vec<PublicKey> {
         self.keys.iter().take(count).map(SecretKey::public).collect()

@@ -24,7 +24,7 @@ const ENDOWMENT: u128 = 1 << 100;
 const SKEW: f64 = 0.99;
 
 /// The members that may write to one namespace at most, so the load uses as many namespaces as it needs.
-const WRITERS: usize = limits::NAMESPACE_MEMBERS;
+pub const WRITERS: usize = limits::NAMESPACE_MEMBERS;
 
 /// What a transaction does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Workload {
     pub operations: usize,
     /// Distinct members that sign.
     pub signers: usize,
-    /// Keys that are written.
+    /// Distinct keys that are written.
     pub keys: u64,
 }
 
@@ -56,6 +56,11 @@ impl Workload {
     /// That of the headline: 512-byte writes of single keys, uniform over a million, by 16 signers.
     pub const HEADLINE: Workload =
         Workload { kind: Kind::Uniform, payload: 512, operations: 1, signers: 16, keys: 1_000_000 };
+
+    /// Keys in each of the namespaces that so many signers need.
+    pub fn keys_of_a_namespace(&self) -> u64 {
+        (self.keys / self.signers.div_ceil(WRITERS).max(1) as u64).max(1)
+    }
 }
 
 impl fmt::Display for Workload {
@@ -86,7 +91,7 @@ impl Generator {
     /// If their number is another.
     pub fn new(workload: Workload, signers: Vec<PublicKey>, seed: u64) -> Result<Generator> {
         ensure!(signers.len() == workload.signers, "{} signers for {workload}", signers.len());
-        let zipf = Zipf::new(workload.keys as f64, SKEW).context("a number of keys")?;
+        let zipf = Zipf::new(workload.keys_of_a_namespace() as f64, SKEW).context("a number of keys")?;
         Ok(Generator { workload, signers, random: StdRng::seed_from_u64(seed), zipf, turn: 0 })
     }
 
@@ -99,7 +104,8 @@ impl Generator {
     }
 
     fn operation(&mut self, signer: usize) -> Operation {
-        let Workload { kind, payload, keys, .. } = self.workload;
+        let Workload { kind, payload, .. } = self.workload;
+        let keys = self.workload.keys_of_a_namespace();
         let key = match kind {
             Kind::Transfer => {
                 let others = self.signers.len() - 1;
@@ -118,21 +124,21 @@ impl Generator {
         self.random.fill_bytes(&mut value);
         put(signer, key, value)
     }
+}
 
-    /// The transactions that put each of these keys once, as many in each as are allowed: the state before
-    /// the load.
-    pub fn fill(
-        &self,
-        keys: Range<u64>,
-        payload: usize,
-    ) -> impl Iterator<Item = (usize, Vec<Operation>)> + use<> {
-        let step = limits::OPERATIONS as u64;
-        let chunks = keys.clone().step_by(limits::OPERATIONS);
-        chunks.zip((0..self.signers.len()).cycle()).map(move |(first, signer)| {
-            let range = first..keys.end.min(first + step);
-            (signer, range.map(|key| put(signer, key, vec![b'0'; payload])).collect())
-        })
-    }
+/// The transactions that put each of these keys once, as many in each as are allowed, signed by turns by these
+/// signers, who write to one namespace: the state before the load.
+pub fn fill(
+    keys: Range<u64>,
+    signers: Range<usize>,
+    payload: usize,
+) -> impl Iterator<Item = (usize, Vec<Operation>)> {
+    let step = limits::OPERATIONS as u64;
+    let chunks = keys.clone().step_by(limits::OPERATIONS);
+    chunks.zip(signers.cycle()).map(move |(first, signer)| {
+        let range = first..keys.end.min(first + step);
+        (signer, range.map(|key| put(signer, key, vec![b'0'; payload])).collect())
+    })
 }
 
 /// What has to be done before the load, in order, each by the signer with this number: the namespaces, with
@@ -163,7 +169,8 @@ fn namespace(signer: usize) -> String {
     format!("load-{}", signer / WRITERS)
 }
 
-fn put(signer: usize, key: u64, value: Vec<u8>) -> Operation {
+/// A write of one key by a signer.
+pub fn put(signer: usize, key: u64, value: Vec<u8>) -> Operation {
     let key = format!("user{key:08}").into_bytes();
     Operation::Put { namespace: namespace(signer), key, value, expected: None }
 }
@@ -237,10 +244,8 @@ mod tests {
 
     #[test]
     fn the_state_is_filled_once_by_those_who_may_write_there() {
-        let workload = Workload { keys: 1000, ..Workload::HEADLINE };
-        let generator = Generator::new(workload, signers(16), 1).unwrap();
         let mut keys = HashSet::new();
-        for (signer, operations) in generator.fill(0..1000, 3) {
+        for (signer, operations) in fill(0..1000, 2..16, 3) {
             for operation in operations {
                 let Operation::Put { namespace: found, key, value, .. } = operation else {
                     panic!("a write")
@@ -250,6 +255,8 @@ mod tests {
             }
         }
         assert_eq!(keys.len(), 1000);
+        assert_eq!(Workload::HEADLINE.keys_of_a_namespace(), 1_000_000);
+        assert_eq!(Workload { signers: 100, ..Workload::HEADLINE }.keys_of_a_namespace(), 500_000);
 
         // A namespace takes no more than 64 writers.
         let steps = preparation(&signers(100));

@@ -52,11 +52,6 @@ impl Arguments {
         !self.only.is_empty()
     }
 
-    /// Whether everything is measured.
-    pub(crate) fn full(&self) -> bool {
-        self.full
-    }
-
     pub(crate) fn repetitions(&self) -> u32 {
         if self.quick { 1 } else { self.repetitions }
     }

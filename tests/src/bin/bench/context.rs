@@ -9,7 +9,7 @@ use quorate_tests::bench::report::Report;
 use quorate_tests::bench::rig::{Rig, Setup};
 use quorate_tests::bench::snapshot::forget_peaks;
 use quorate_tests::bench::stats::Spread;
-use quorate_tests::bench::workload::{Generator, Workload};
+use quorate_tests::bench::workload::{Generator, Workload, fill};
 use quorate_types::parameters::Parameters;
 use std::fs;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use std::thread;
 use tokio::runtime::Runtime;
 
 /// Members that sign, in every consortium; a workload uses the first of them.
-const SIGNERS: usize = 16;
+pub(crate) const SIGNERS: usize = 16;
 
 /// Transactions in flight while the state is filled: each has 64 operations.
 const FILLING: usize = 256;
@@ -123,12 +123,12 @@ impl Bench<'_> {
     }
 
     /// Puts keys into the state, by ordinary transactions of 64 operations.
-    pub(crate) fn fill(&self, rig: &Rig, generator: &Generator, keys: Range<u64>) -> Result<()> {
+    pub(crate) fn fill(&self, rig: &Rig, keys: Range<u64>, signers: Range<usize>) -> Result<()> {
         let mut start = keys.start;
         while start < keys.end {
             let end = keys.end.min(start + FILL_CHUNK);
             self.progress.say(&format!("filling the state: {start} of {} keys", keys.end));
-            let supply = rig.sign(generator.fill(start..end, FILL_PAYLOAD).collect())?;
+            let supply = rig.sign(fill(start..end, signers.clone(), FILL_PAYLOAD).collect())?;
             let drive = Drive { in_flight: FILLING, ..self.arguments.drive() };
             self.runtime.block_on(submit_all(rig, supply, drive))?;
             start = end;
@@ -143,7 +143,7 @@ impl Bench<'_> {
         }
         let rig = self.start(&self.setup(4))?;
         let generator = rig.generator(self.headline(), 1)?;
-        self.fill(&rig, &generator, 0..self.arguments.keys())?;
+        self.fill(&rig, 0..self.arguments.keys(), 0..SIGNERS)?;
         Ok((rig, generator))
     }
 
