@@ -94,7 +94,8 @@ impl Running {
         let mut clients = JoinSet::new();
         let mut channels = Vec::new();
         let count = drive.clients.clamp(1, rig.clients.len());
-        for client in rig.clients.iter().take(count).cloned() {
+        for client in rig.clients.iter().take(count) {
+            let client = client.clone();
             let (give, input) = mpsc::channel(room.max(1));
             channels.push(give);
             let committed = Arc::clone(&committed);
