@@ -91,7 +91,15 @@ impl Lines<'_> {
             .x_label_area_size(44)
             .y_label_area_size(64)
             .build_cartesian_2d(x, 0.0..top)?;
-        chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(self.x).y_desc(self.y).draw()?;
+        let decimals = if top < 10.0 { 1 } else { 0 };
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc(self.x)
+            .y_desc(self.y)
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .y_label_formatter(&|y| format!("{y:.decimals$}"))
+            .draw()?;
         for (index, line) in self.lines.iter().enumerate() {
             let colour = colour(index);
             chart

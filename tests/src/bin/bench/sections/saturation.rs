@@ -12,7 +12,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
     bench.report.headline.committed_tps = Some(saturated.rate());
     let activities = summary::activities(&saturated.runs);
     let picture = "cpu-by-activity.svg";
-    let title = "CPU at saturation by activity, all validators, ms per 1000 transactions";
+    let title = "CPU at saturation by activity, all processes, ms per 1000 transactions";
     plot::bars(title, "ms", &activities, &bench.directory.join(picture))?;
     let rows: Vec<Vec<String>> =
         activities.iter().map(|(name, ms)| vec![name.clone(), format!("{ms:.1}")]).collect();
