@@ -233,6 +233,54 @@ async fn a_bad_line_ends_bulk_after_what_was_before_it() {
     assert!(matches!(error, BulkError::Client(ClientError::NoAnswer { .. })), "{error}");
 }
 
+/// What was signed before, by several members, is handed in by one; a second copy has no second effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_signed_before_is_submitted_as_it_comes() {
+    for behaviours in [[Honest; 4], [Cutter, Refuser, Honest, Liar]] {
+        let validators = start(behaviours);
+        validators.commit(namespace());
+        let client = client_of(&validators, &[]);
+        let founding = Arc::clone(&validators.consortium.founding);
+        let other = Client::new(founding, keys(0).member, &Options::default()).unwrap();
+        let (give, input) = tokio::sync::mpsc::channel(10);
+        let run = tokio::spawn(async move {
+            let mut landed = Vec::new();
+            let totals = client.bulk_signed(input, 100, |one, _| landed.push(one.clone())).await.unwrap();
+            (landed, totals)
+        });
+        let signer = client_of(&validators, &[]);
+        for n in 1..=400u64 {
+            let client = if n % 2 == 0 { &signer } else { &other };
+            let signed = client.sign(vec![put("crates", &format!("k{n}"), "v")], DEFAULT_LIFETIME);
+            if n % 50 == 0 {
+                give.send((0, signed.clone())).await.unwrap();
+            }
+            give.send((n, signed)).await.unwrap();
+        }
+        drop(give);
+        let (landed, totals) = run.await.unwrap();
+        assert_eq!(totals.submitted, 408);
+        let committed = landed.iter().filter(|one| matches!(one.fate, Fate::Committed { .. })).count();
+        assert_eq!(committed, landed.len(), "{behaviours:?}");
+        // A copy is reported by itself only where the first has landed before it came.
+        let numbers: HashSet<u64> = landed.iter().map(|one| one.line).collect();
+        assert!((1..=400).all(|n| numbers.contains(&n)), "{behaviours:?}");
+        let chain = validators.shared.chain.lock().unwrap();
+        let on_chain: usize = chain.made.iter().map(|made| made.ids.len()).sum();
+        assert_eq!(on_chain, 401, "{behaviours:?}: one effect each");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_signed_needs_somebody_to_submit_to() {
+    let validators = start([Down; 4]);
+    let client = client_of(&validators, &[]);
+    let (give, input) = tokio::sync::mpsc::channel(1);
+    give.send((1, client.sign(namespace(), DEFAULT_LIFETIME))).await.unwrap();
+    let error = client.bulk_signed(input, 100, |_, _| ()).await.unwrap_err();
+    assert!(matches!(error, ClientError::NoAnswer { .. }), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn watching_has_no_gap_when_validators_come_and_go() {
     let mut validators = start([Honest; 4]);

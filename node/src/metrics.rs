@@ -30,6 +30,11 @@ struct Lane {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Synced {
+    file: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Source {
     source: &'static str,
 }
@@ -49,6 +54,7 @@ pub struct Metrics {
     write_seconds: Histogram,
     written_bytes: Counter,
     write_group: Histogram,
+    syncs: Family<Synced, Counter>,
     verify_seconds: Family<Lane, Histogram, fn() -> Histogram>,
     step_seconds: Histogram,
     faults: Family<Peer, Counter>,
@@ -106,6 +112,7 @@ impl Metrics {
             write_seconds: seconds(),
             written_bytes: Counter::default(),
             write_group: counts(),
+            syncs: Family::default(),
             verify_seconds: Family::new_with_constructor(seconds),
             step_seconds: seconds(),
             faults: Family::default(),
@@ -180,6 +187,11 @@ impl Metrics {
             self.written_bytes.clone(),
         );
         r.register("storage_write_group", "Pieces of work that shared one batch", self.write_group.clone());
+        r.register(
+            "storage_syncs",
+            "Writes that were waited for until they were durable",
+            self.syncs.clone(),
+        );
         r.register("storage_backlog", "Pieces of work waiting for the disk", self.write_backlog.clone());
         r.register_with_unit(
             "verify_batch",
@@ -269,6 +281,11 @@ impl Metrics {
         self.write_seconds.observe(time.as_secs_f64());
         self.written_bytes.inc_by(bytes as u64);
         self.write_group.observe(u32::try_from(readies).map_or(f64::INFINITY, f64::from));
+    }
+
+    /// Something was made durable: in the `database`, or in the `guard` file.
+    pub fn synced(&self, file: &'static str) {
+        self.syncs.get_or_create(&Synced { file }).inc();
     }
 
     /// A batch was verified.

@@ -287,6 +287,9 @@ impl Writer {
             self.disk.set(None);
             self.disk.transactions.store(total, Ordering::Relaxed);
             self.metrics.written(started.elapsed(), bytes, group.len());
+            if sync {
+                self.metrics.synced("database");
+            }
         }
         match group.iter().rev().find_map(|ready| ready.guard) {
             Some(guard) => self.remember(guard),
@@ -307,6 +310,7 @@ impl Writer {
                 return Ok(false);
             }
         }
+        self.metrics.synced("guard");
         Ok(true)
     }
 

@@ -72,9 +72,16 @@ impl Signer for Shown {
     }
 }
 
+/// One key to show and one to sign with, as TLS takes them: a raw public key.
+pub(crate) fn certified(shown: PublicKey, signs: &SecretKey) -> CertifiedKey {
+    let key = Shown { shown, signs: signs.clone() };
+    let spki = CertificateDer::from([&SPKI_PREFIX[..], &shown.0].concat());
+    CertifiedKey::new(vec![spki], Arc::new(key))
+}
+
 /// Whoever is there is right.
 #[derive(Debug)]
-struct Anyone;
+pub(crate) struct Anyone;
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -185,9 +192,7 @@ impl Attacker {
     /// # Errors
     /// If the address cannot be used.
     pub fn showing(source: SocketAddr, shown: PublicKey, signs: &SecretKey) -> Result<Attacker> {
-        let key = Shown { shown, signs: signs.clone() };
-        let spki = CertificateDer::from([&SPKI_PREFIX[..], &shown.0].concat());
-        let certified = Arc::new(CertifiedKey::new(vec![spki], Arc::new(key)));
+        let certified = Arc::new(certified(shown, signs));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(VERSIONS)?

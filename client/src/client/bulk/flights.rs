@@ -83,7 +83,7 @@ impl Flights {
         self.bytes
     }
 
-    pub(super) fn add(&mut self, signed: Vec<(u64, Signed)>, now: Instant) {
+    pub(super) fn add(&mut self, signed: impl IntoIterator<Item = (u64, Signed)>, now: Instant) {
         for (line, signed) in signed {
             let id = signed.id();
             self.bytes += signed.bytes().len();
@@ -97,7 +97,9 @@ impl Flights {
                 refused_by: Vec::new(),
                 state: State::Queued,
             };
-            self.flights.insert(id, flight);
+            if let Some(same) = self.flights.insert(id, flight) {
+                self.bytes -= same.signed.bytes().len();
+            }
         }
     }
 

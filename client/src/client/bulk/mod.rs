@@ -13,7 +13,7 @@
 //! unknown.
 //!
 //! Memory is bounded by [`BulkOptions::in_flight`] and `IN_FLIGHT_BYTES`; the input is read no
-//! faster.
+//! faster. [`Client::bulk_signed`] is the same for transactions that were signed before.
 
 mod flights;
 mod lane;
@@ -158,6 +158,29 @@ impl Client {
         run.lanes.shutdown().await;
         ended.map(|()| run.totals)
     }
+
+    /// Submits transactions that were signed before, by this client or others of the chain, each with a
+    /// number of the caller's, and reports what became of each, in the order in which they land. It ends
+    /// when the channel is closed and everything has landed.
+    ///
+    /// No more than `in_flight`, at most [`MAX_IN_FLIGHT`], are without a receipt at a time; the channel is
+    /// read no faster. Latencies are from reading the channel to the verified receipt. A transaction that is
+    /// given again while it is under way is reported once, with its later number.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAnswer`] if nobody can be reached at the start.
+    pub async fn bulk_signed(
+        &self,
+        input: mpsc::Receiver<(u64, Signed)>,
+        in_flight: usize,
+        mut landed: impl FnMut(&Landed, &BulkTotals),
+    ) -> Result<BulkTotals, ClientError> {
+        // Nothing is signed here, so no lifetime is given out.
+        let mut run = Run::start(self, &BulkOptions { in_flight, lifetime: Duration::ZERO });
+        let ended = run.go_signed(input, &mut landed).await;
+        run.lanes.shutdown().await;
+        ended.map(|()| run.totals)
+    }
 }
 
 /// One bulk run.
@@ -230,7 +253,7 @@ impl Run {
                 && self.ever_up;
             let most = self.in_flight.saturating_sub(under_way).min(SIGN_CHUNK);
             tokio::select! {
-                Some(event) = self.events.recv() => self.on_lane(event, landed)?,
+                Some(event) = self.events.recv() => self.on_lane(event, landed).map_err(BulkError::Client)?,
                 Some(Ok(signed)) = self.signing.join_next() => {
                     self.signing_lines -= signed.len();
                     self.totals.submitted += signed.len() as u64;
@@ -264,6 +287,37 @@ impl Run {
         }
     }
 
+    async fn go_signed(
+        &mut self,
+        mut input: mpsc::Receiver<(u64, Signed)>,
+        landed: &mut impl FnMut(&Landed, &BulkTotals),
+    ) -> Result<(), ClientError> {
+        let mut reading = true;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut buffer = Vec::with_capacity(READ_AHEAD);
+        while reading || !self.flights.is_empty() {
+            let under_way = self.flights.len();
+            let room = reading
+                && under_way < self.in_flight
+                && self.flights.bytes() < IN_FLIGHT_BYTES
+                && self.ever_up;
+            let most = self.in_flight.saturating_sub(under_way).min(READ_AHEAD);
+            tokio::select! {
+                Some(event) = self.events.recv() => self.on_lane(event, landed)?,
+                Some(Ok((id, found))) = self.lookups.join_next() => self.on_lookup(id, found, landed),
+                read = input.recv_many(&mut buffer, most), if room => {
+                    reading = read > 0;
+                    self.totals.submitted += read as u64;
+                    self.flights.add(buffer.drain(..), Instant::now());
+                }
+                _ = tick.tick() => self.on_tick(),
+            }
+            self.flights.send(&mut self.handles, Instant::now());
+        }
+        Ok(())
+    }
+
     fn sign(&mut self, chunk: Vec<(u64, Vec<Operation>)>) {
         if chunk.is_empty() {
             return;
@@ -276,11 +330,11 @@ impl Run {
         });
     }
 
-    fn on_lane<E: std::error::Error + 'static>(
+    fn on_lane(
         &mut self,
         LaneEvent { lane, news }: LaneEvent,
         landed: &mut impl FnMut(&Landed, &BulkTotals),
-    ) -> Result<(), BulkError<E>> {
+    ) -> Result<(), ClientError> {
         let now = Instant::now();
         match news {
             News::Up => {
@@ -303,7 +357,7 @@ impl Run {
                     };
                     let complaints = Complaints(self.down.drain().map(complaint).collect());
                     let wanted = "a stream for transactions".to_owned();
-                    return Err(BulkError::Client(ClientError::NoAnswer { wanted, complaints }));
+                    return Err(ClientError::NoAnswer { wanted, complaints });
                 }
             }
             News::Committed { height, outcomes } => {

@@ -1,0 +1,303 @@
+//! Driving a consortium through real clients, and measuring it meanwhile.
+//!
+//! Two ways. *Saturation* keeps a fixed number of transactions in flight: as soon as one has its verified
+//! receipt, the next is submitted. *A rate* submits by a fixed schedule, a group each millisecond, whatever
+//! becomes of those before; latency counts from the time of the schedule, so that a transaction which had
+//! to wait for its submission shows it.
+//!
+//! What is measured lies between two moments at which the load is steady: warm-up and tail are left out.
+
+use super::rig::{Rig, Supply};
+use super::snapshot::{Growth, Snapshot};
+use super::stats::Latencies;
+use anyhow::{Context, Result, anyhow, ensure};
+use quorate_client::client::bulk::{BulkTotals, Fate};
+use quorate_client::client::submit::Signed;
+use quorate_client::error::ClientError;
+use quorate_types::outcome::Outcome;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until, timeout};
+
+/// How often counts are looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The step of the schedule, in nanoseconds.
+const STEP_NANOS: u64 = 1_000_000;
+
+/// A saturating load is measured after one in so many of its transactions has committed.
+const WARM_UP: u64 = 5;
+
+/// The share of the time after which a load by schedule is measured.
+const RATE_WARM_UP: f64 = 0.25;
+
+/// How long all of a load may take beyond what was planned.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How the load is handed in.
+#[derive(Debug, Clone, Copy)]
+pub struct Drive {
+    /// Clients that connect; they hand in what all members signed.
+    pub clients: usize,
+    /// Transactions in flight at most, over all clients.
+    pub in_flight: usize,
+}
+
+impl Drive {
+    /// The same with fewer in flight where a transaction has several operations.
+    pub fn of(self, operations: usize) -> Drive {
+        Drive { in_flight: (self.in_flight / operations.max(1)).max(64 * self.clients), ..self }
+    }
+}
+
+impl Default for Drive {
+    fn default() -> Drive {
+        Drive { clients: 4, in_flight: 4096 }
+    }
+}
+
+/// What one run of a load came to.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    /// Transactions with a verified receipt in the time measured.
+    pub committed: u64,
+    /// What was used in that time.
+    pub growth: Growth,
+    /// CPU time of signing 1000 transactions, in milliseconds.
+    pub sign_ms: f64,
+    /// Of those measured, from submission (or its scheduled time) to the verified receipt.
+    pub latencies: Latencies,
+}
+
+/// One transaction's landing.
+struct Landing {
+    number: u64,
+    at: Instant,
+    /// Since a client took it.
+    latency: Duration,
+}
+
+/// Clients at work, and their channels.
+struct Running {
+    channels: Vec<mpsc::Sender<(u64, Signed)>>,
+    clients: JoinSet<Result<(BulkTotals, Vec<Landing>), ClientError>>,
+    committed: Arc<AtomicU64>,
+}
+
+impl Running {
+    fn start(rig: &Rig, drive: Drive, room: usize) -> Running {
+        let committed = Arc::new(AtomicU64::new(0));
+        let mut clients = JoinSet::new();
+        let mut channels = Vec::new();
+        let count = drive.clients.clamp(1, rig.clients.len());
+        for client in rig.clients.iter().take(count) {
+            let client = client.clone();
+            let (give, input) = mpsc::channel(room.max(1));
+            channels.push(give);
+            let committed = Arc::clone(&committed);
+            let in_flight = (drive.in_flight / count).max(1);
+            clients.spawn(async move {
+                let mut landings = Vec::new();
+                let totals = client.bulk_signed(input, in_flight, |landed, _| {
+                    if let Fate::Committed { outcome: Outcome::Applied, latency, .. } = landed.fate {
+                        landings.push(Landing { number: landed.line, at: Instant::now(), latency });
+                        committed.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+                Ok((totals.await?, landings))
+            });
+        }
+        Running { channels, clients, committed }
+    }
+
+    fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    /// Waits for everything that was handed in.
+    async fn end(mut self, submitted: usize) -> Result<Vec<Landing>> {
+        self.channels.clear();
+        let mut landings = Vec::new();
+        let all = async {
+            while let Some(client) = self.clients.join_next().await {
+                let (totals, more) = client??;
+                let BulkTotals { failed, refused, unknown, .. } = totals;
+                ensure!(
+                    failed + refused + unknown == 0,
+                    "{failed} transactions failed, {refused} were refused, {unknown} are of unknown fate"
+                );
+                landings.extend(more);
+            }
+            Ok(())
+        };
+        timeout(PATIENCE, all).await.context("the load did not end")??;
+        ensure!(landings.len() == submitted, "{} of {submitted} transactions landed", landings.len());
+        Ok(landings)
+    }
+}
+
+/// Submits everything as fast as receipts come, without measuring. How long it took.
+///
+/// # Errors
+/// If a transaction does not apply, or not in time.
+pub async fn submit_all(rig: &Rig, supply: Supply, drive: Drive) -> Result<Duration> {
+    let started = Instant::now();
+    let total = supply.signed.len();
+    let running = Running::start(rig, drive, total);
+    let channels = running.channels.iter().cycle();
+    for (one, channel) in (0u64..).zip(supply.signed).zip(channels) {
+        // Fails only when the client has given up, which its own error tells.
+        let _ = channel.try_send(one);
+    }
+    running.end(total).await?;
+    Ok(started.elapsed())
+}
+
+/// Submits everything as fast as receipts come. There must be several times as many transactions as may be in
+/// flight.
+///
+/// # Errors
+/// If a transaction does not apply, or not in time.
+pub async fn saturate(rig: &Rig, supply: Supply, drive: Drive) -> Result<Measured> {
+    let sign_ms = supply.cpu_per_1000_ms();
+    let total = supply.signed.len();
+    // A few wait for each client.
+    let mut running = Running::start(rig, drive, drive.in_flight / drive.clients / 4);
+    // One queue for all, so that no client runs out before the others.
+    let queue = Arc::new(Mutex::new((0u64..).zip(supply.signed)));
+    let mut feeding = JoinSet::new();
+    for channel in std::mem::take(&mut running.channels) {
+        let queue = Arc::clone(&queue);
+        let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        feeding.spawn(async move {
+            while let Some(one) = next() {
+                // Fails only when the client has given up, which its own error tells.
+                if channel.send(one).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let warm = total as u64 / WARM_UP;
+    until(async || running.committed() >= warm || running.clients.is_empty()).await?;
+    let before = Snapshot::take(&rig.consortium).await?;
+    // Everything is handed in: as much is in flight as before, but from now on it will be less.
+    let ended = timeout(PATIENCE, feeding.join_all()).await;
+    let after = Snapshot::take(&rig.consortium).await?;
+    let landings = running.end(total).await?;
+    ended.context("the load took too long")?;
+    measured(&landings, &before, &after, sign_ms, |landing| landing.latency)
+}
+
+/// Submits everything by a schedule of so many a second.
+///
+/// # Errors
+/// If a transaction does not apply, or not in time.
+pub async fn at_rate(rig: &Rig, supply: Supply, drive: Drive, rate: f64) -> Result<Measured> {
+    let sign_ms = supply.cpu_per_1000_ms();
+    let total = supply.signed.len();
+    ensure!(rate > 0.0, "a rate of {rate} transactions a second");
+    // All fit: the schedule waits for nobody.
+    let mut running = Running::start(rig, drive, total);
+    let channels = std::mem::take(&mut running.channels);
+    let start = Instant::now() + Duration::from_millis(50);
+    let due = move |number: u64| start + step_of(number, rate);
+    // A thread of its own: a runtime's timers are too coarse.
+    let pace = thread::Builder::new().name("pace".to_owned()).spawn(move || {
+        for ((number, signed), turn) in (0u64..).zip(supply.signed).zip((0..channels.len()).cycle()) {
+            let wait = due(number).saturating_duration_since(Instant::now());
+            if !wait.is_zero() {
+                thread::sleep(wait);
+            }
+            if channels[turn].try_send((number, signed)).is_err() {
+                return;
+            }
+        }
+    })?;
+    let length = Duration::from_secs_f64(total as f64 / rate);
+    sleep_until((start + length.mul_f64(RATE_WARM_UP)).into()).await;
+    let before = Snapshot::take(&rig.consortium).await?;
+    sleep_until((start + length).into()).await;
+    let after = Snapshot::take(&rig.consortium).await?;
+    let landings = running.end(total).await?;
+    pace.join().map_err(|_| anyhow!("the schedule panicked"))?;
+    measured(&landings, &before, &after, sign_ms, |landing| {
+        landing.at.saturating_duration_since(due(landing.number))
+    })
+}
+
+/// When a transaction is due, after the first: in a group with those of the same millisecond.
+fn step_of(number: u64, rate: f64) -> Duration {
+    let exact = Duration::from_secs_f64(number as f64 / rate);
+    exact - Duration::from_nanos(u64::from(exact.subsec_nanos()) % STEP_NANOS)
+}
+
+async fn until(mut reached: impl AsyncFnMut() -> bool) -> Result<()> {
+    let started = Instant::now();
+    while !reached().await {
+        ensure!(started.elapsed() < PATIENCE, "the warm-up took too long");
+        sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+fn measured(
+    landings: &[Landing],
+    before: &Snapshot,
+    after: &Snapshot,
+    sign_ms: f64,
+    latency: impl Fn(&Landing) -> Duration,
+) -> Result<Measured> {
+    let mut measured = Measured { growth: after.since(before)?, sign_ms, ..Measured::default() };
+    for landing in landings.iter().filter(|landing| (before.at()..after.at()).contains(&landing.at)) {
+        measured.committed += 1;
+        measured.latencies.record(latency(landing));
+    }
+    ensure!(measured.committed > 0, "nothing committed while it was measured");
+    Ok(measured)
+}
+
+impl Measured {
+    /// Committed transactions a second.
+    pub fn rate(&self) -> f64 {
+        self.committed as f64 / self.growth.time.as_secs_f64()
+    }
+
+    /// A quantity for each committed transaction.
+    pub fn each(&self, quantity: f64) -> f64 {
+        quantity / self.committed.max(1) as f64
+    }
+
+    /// CPU time for 1000 committed transactions, in milliseconds.
+    pub fn per_1000_ms(&self, spent: Duration) -> f64 {
+        self.each(spent.as_secs_f64() * 1e6)
+    }
+
+    /// CPU time of all processes for 1000 committed transactions, in milliseconds: validators, clients and
+    /// signing.
+    pub fn cpu_ms(&self) -> f64 {
+        let Growth { validators_cpu, clients_cpu, .. } = &self.growth;
+        self.per_1000_ms(validators_cpu.total) + self.per_1000_ms(clients_cpu.total) + self.sign_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_keeps_its_rate_in_groups_of_a_millisecond() {
+        let times: Vec<Duration> = (0..25_000).map(|number| step_of(number, 12_500.0)).collect();
+        assert_eq!(times[0], Duration::ZERO);
+        assert_eq!(times[12_500], Duration::from_secs(1));
+        assert!(times.is_sorted());
+        assert!(times.iter().all(|time| time.subsec_nanos() % 1_000_000 == 0));
+        // 12.5 each millisecond.
+        let within = times.iter().filter(|time| **time == Duration::from_millis(100)).count();
+        assert!((12..=13).contains(&within), "{within}");
+    }
+}

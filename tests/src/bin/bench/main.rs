@@ -1,0 +1,61 @@
+//! The benchmark: what Quorate costs, beside what it cannot avoid.
+//!
+//! ```text
+//! cargo run --release -p quorate-tests --bin bench              the headline, in under ten minutes
+//! cargo run --release -p quorate-tests --bin bench -- --full    everything, for hours
+//! ```
+//!
+//! It founds consortiums of real validator processes on this machine, with durable storage, drives them with
+//! real clients, and writes `report.md`, `report.json` and pictures. The machine should do nothing else
+//! meanwhile.
+
+mod arguments;
+mod context;
+mod progress;
+mod sections;
+mod summary;
+
+use anyhow::Result;
+use arguments::Arguments;
+use clap::Parser;
+use context::Bench;
+use quorate_tests::claim::Claim;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let claim = Claim::take(&arguments.dir)?;
+    claim.clear()?;
+    let directory = arguments.dir.canonicalize()?;
+    let sections = arguments.sections();
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("client").enable_all().build()?;
+    // Clients are made outside of asynchronous code too.
+    let _entered = runtime.enter();
+    let mut bench = Bench::new(arguments, directory.clone(), &runtime, sections.len());
+    for section in &sections {
+        bench.progress.section(section.name());
+        let measured = section.run(&mut bench)?;
+        if bench.arguments.prints() {
+            println!("## {}\n\n{}", measured.title, measured.text);
+        }
+        bench.report.sections.push(measured);
+        // Whatever comes later, this much is measured.
+        bench.report.write(&directory)?;
+    }
+    bench.finish()?;
+    let text = bench.report.markdown();
+    if !bench.arguments.prints() {
+        println!("{text}");
+    }
+    eprintln!("the report is in {}", directory.display());
+    Ok(())
+}
