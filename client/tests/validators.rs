@@ -65,7 +65,7 @@ async fn submits_and_reads_with_proofs() {
     assert_eq!(client.highest(), Height(2));
     assert!(client.status().await.iter().all(|(_, status)| status.is_ok()));
     let taken_by = client.hand_in(&signed).await.unwrap();
-    assert!(NAMES[..4].contains(&taken_by.as_str()), "{taken_by}");
+    assert!(common::NAMES[..4].contains(&taken_by.as_str()), "{taken_by}");
     let failed = submit(&client, vec![put("nowhere", "a", "b")]).await.unwrap();
     assert!(matches!(failed, Outcome::Failed { operation: 0, .. }));
 }

@@ -235,7 +235,7 @@ pub(crate) enum Stored {
     /// By itself.
     Whole(Page),
     /// As what changed.
-    Changes(Changes),
+    Changes(Box<Changes>),
 }
 
 /// What changed since an older page.
@@ -278,7 +278,7 @@ impl Stored {
         }
         bytes.is_empty().then(|| match since {
             None => Stored::Whole(Page::of(&slots)),
-            Some(since) => Stored::Changes(Changes { since, slots }),
+            Some(since) => Stored::Changes(Box::new(Changes { since, slots })),
         })
     }
 }
