@@ -190,7 +190,9 @@ pub async fn saturate(rig: &Rig, supply: Supply, drive: Drive) -> Result<Measure
     let after = Snapshot::take(&rig.consortium).await?;
     let landings = running.end(total).await?;
     ended.context("the load took too long")?;
-    measured(&landings, &before, &after, sign_ms, |landing| landing.latency)
+    let measured = measured(&landings, &before, &after, sign_ms, |landing| (landing.at, landing.latency))?;
+    ensure!(measured.committed > 0, "nothing committed while it was measured");
+    Ok(measured)
 }
 
 /// Submits everything by a schedule of so many a second.
@@ -226,7 +228,8 @@ pub async fn at_rate(rig: &Rig, supply: Supply, drive: Drive, rate: f64) -> Resu
     let landings = running.end(total).await?;
     pace.join().map_err(|_| anyhow!("the schedule panicked"))?;
     measured(&landings, &before, &after, sign_ms, |landing| {
-        landing.at.saturating_duration_since(due(landing.number))
+        let due = due(landing.number);
+        (due, landing.at.saturating_duration_since(due))
     })
 }
 
@@ -245,19 +248,24 @@ async fn until(mut reached: impl AsyncFnMut() -> bool) -> Result<()> {
     Ok(())
 }
 
+/// Counts what landed between two snapshots. `latency` gives the time by which a transaction belongs between
+/// them, and its latency: those that landed after the second count too if they were due before.
 fn measured(
     landings: &[Landing],
     before: &Snapshot,
     after: &Snapshot,
     sign_ms: f64,
-    latency: impl Fn(&Landing) -> Duration,
+    latency: impl Fn(&Landing) -> (Instant, Duration),
 ) -> Result<Measured> {
     let mut measured = Measured { growth: after.since(before)?, sign_ms, ..Measured::default() };
-    for landing in landings.iter().filter(|landing| (before.at()..after.at()).contains(&landing.at)) {
-        measured.committed += 1;
-        measured.latencies.record(latency(landing));
+    let between = before.at()..after.at();
+    for landing in landings {
+        measured.committed += u64::from(between.contains(&landing.at));
+        let (time, latency) = latency(landing);
+        if between.contains(&time) {
+            measured.latencies.record(latency);
+        }
     }
-    ensure!(measured.committed > 0, "nothing committed while it was measured");
     Ok(measured)
 }
 
@@ -267,9 +275,9 @@ impl Measured {
         self.committed as f64 / self.growth.time.as_secs_f64()
     }
 
-    /// A quantity for each committed transaction.
+    /// A quantity for each committed transaction; infinite if none committed.
     pub fn each(&self, quantity: f64) -> f64 {
-        quantity / self.committed.max(1) as f64
+        if self.committed == 0 { f64::INFINITY } else { quantity / self.committed as f64 }
     }
 
     /// CPU time for 1000 committed transactions, in milliseconds.

@@ -15,10 +15,11 @@ mod progress;
 mod sections;
 mod summary;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use arguments::Arguments;
 use clap::Parser;
 use context::Bench;
+use quorate_tests::bench::report::Section;
 use quorate_tests::claim::Claim;
 use std::process::ExitCode;
 
@@ -41,9 +42,16 @@ fn run(arguments: Arguments) -> Result<()> {
     // Clients are made outside of asynchronous code too.
     let _entered = runtime.enter();
     let mut bench = Bench::new(arguments, directory.clone(), &runtime, sections.len());
+    let mut failed = Vec::new();
     for section in &sections {
         bench.progress.section(section.name());
-        let measured = section.run(&mut bench)?;
+        // What can be measured is, whatever else cannot.
+        let measured = section.run(&mut bench).unwrap_or_else(|error| {
+            let text = format!("Not measured: {error:#}\n");
+            bench.progress.say(text.trim_end());
+            failed.push(section.name());
+            Section { name: section.name(), title: section.name(), text, ..Section::default() }
+        });
         if bench.arguments.prints() {
             println!("## {}\n\n{}", measured.title, measured.text);
         }
@@ -57,5 +65,6 @@ fn run(arguments: Arguments) -> Result<()> {
         println!("{text}");
     }
     eprintln!("the report is in {}", directory.display());
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(())
 }
