@@ -19,7 +19,7 @@
 //! | [`model`] | the ordering protocol as an explicit-state model, explored to exhaustion |
 //! | [`packages`] | real input: the packages this workspace is built from |
 //! | [`fuzz`] | every decoder that meets a peer, a client or a disk, as a function of bytes |
-//! | [`bench`] | what a load costs: CPU by activity, floor, latencies, report |
+//! | [`mod@bench`] | what a load costs: CPU by activity, floor, latencies, report |
 //! | [`claim`] | directories that one program at a time uses |
 //! | [`soak`] | what validators' processes use over hours, and whether it grows |
 //! | [`wait`] | waiting for conditions, with a deadline |
