@@ -38,7 +38,8 @@ pub struct Lines<'a> {
     pub lines: Vec<Line>,
 }
 
-fn colour(index: usize) -> RGBColor {
+/// Colours that can be told apart, by turns.
+pub(crate) fn colour(index: usize) -> RGBColor {
     const COLOURS: [RGBColor; 8] = [
         RGBColor(31, 119, 180),
         RGBColor(214, 93, 14),

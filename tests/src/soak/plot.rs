@@ -1,6 +1,7 @@
 //! The samples as a picture: one panel for each quantity, one line for each validator.
 
 use super::sample::{Sample, float};
+use crate::bench::plot::colour;
 use crate::consortium::name;
 use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
@@ -90,19 +91,6 @@ fn svg(
     root.present()?;
     drop((head, panels, legend));
     Ok(())
-}
-
-fn colour(validator: usize) -> RGBColor {
-    const COLOURS: [RGBColor; 7] = [
-        RGBColor(31, 119, 180),
-        RGBColor(214, 93, 14),
-        RGBColor(44, 140, 60),
-        RGBColor(148, 60, 170),
-        RGBColor(140, 86, 75),
-        RGBColor(200, 60, 120),
-        RGBColor(90, 90, 90),
-    ];
-    COLOURS[validator % COLOURS.len()]
 }
 
 /// The samples of one validator, process by process.
