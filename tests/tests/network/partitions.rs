@@ -1,10 +1,15 @@
 //! Validators that cannot talk to each other, both ways.
 
-use crate::{RECOVERY, SOON, change_view, grows, highest, load, lose, recovers, with_network};
+use crate::{
+    LOAD, RECOVERY, SOON, apply, change_view, grows, highest, load, lose, put, recovers, with_network,
+};
 use anyhow::{Context, Result, ensure};
+use quorate_client::client::Options;
+use quorate_tests::consortium::name;
 use quorate_tests::network::Networked;
 use quorate_tests::{Load, Plan};
 use std::time::Instant;
+use tokio::task::JoinSet;
 
 /// So many further packets were dropped: both sides keep trying.
 async fn packets_are_dropped(net: &Networked, count: u64) -> Result<()> {
@@ -131,6 +136,15 @@ fn in_the_middle_of_a_view_change() {
         let leader = net.consortium.leader().await?;
         let others = [(leader + 2) % 4, (leader + 3) % 4];
         net.fabric.split(&[&others])?;
+        // All that the load has under way may be with the two they do not hear, and nobody suspects a leader
+        // of ignoring what it does not know. Once cut off for long, nobody suspects anyone.
+        let mut asked = JoinSet::new();
+        for index in others {
+            let options = Options { nodes: vec![name(index)], ..Options::default() };
+            let client = net.consortium.client_of("mill", &options)?;
+            let operations = vec![put(LOAD, format!("asked {index}"), "value")];
+            asked.spawn(async move { apply(&client, operations).await });
+        }
         change_view(&net.consortium, &others).await?;
         net.fabric.split(&[])?;
         nothing_commits(net, &load, async |net| {
@@ -148,7 +162,11 @@ fn in_the_middle_of_a_view_change() {
         let (_, after) = highest(&net.consortium, &[0, 1, 2, 3]).await?;
         ensure!(after >= view, "views went back from {view} to {after}");
         net.consortium.all_ready().await?;
-        let (_, acknowledged) = load.stop().await?;
+        let (_, mut acknowledged) = load.stop().await?;
+        while let Some(receipt) = asked.join_next().await {
+            let receipt = receipt??;
+            acknowledged.note(receipt.id(), receipt.height());
+        }
         net.consortium.audit_each(&acknowledged).await?;
         Ok(())
     });
