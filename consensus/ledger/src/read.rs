@@ -6,7 +6,7 @@ use crate::reader::{Reader, load_root};
 use crate::state::{StateKey, StateValue};
 use crate::store::{Column, Store, StoreError};
 use crate::table;
-use crate::tree;
+use crate::tree::{self, Leaf};
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
 use quorate_types::merkle::{self, Path};
@@ -38,7 +38,7 @@ pub fn read<S: Store>(
     let trace = tree::trace(&mut reader, root, &place)?;
     let end = match trace.leaf {
         None => End::Empty,
-        Some((other, version)) => {
+        Some(Leaf { key: other, version, .. }) => {
             let bytes = reader.value(version, &other)?;
             if other == place {
                 End::Present(decode_value(&bytes, key)?)

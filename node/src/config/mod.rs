@@ -181,7 +181,7 @@ pub struct Storage {
 impl Default for Storage {
     fn default() -> Storage {
         Storage {
-            cache_bytes: ByteSize(128 << 20),
+            cache_bytes: ByteSize(64 << 20),
             write_buffer_bytes: ByteSize(128 << 20),
             max_open_files: 512,
             min_free_bytes: ByteSize(256 << 20),

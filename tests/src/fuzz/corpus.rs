@@ -342,7 +342,7 @@ fn disks(seeds: &mut Seeds) {
     seeds.add("records", "commit", record(2, Column::Votes, b"commit/"));
     seeds.add("records", "proposal", record(3, Column::Votes, b"proposal/"));
     seeds.add("records", "bodies", record(4, Column::Bodies, &[]));
-    let guard = Guard { view: View(2), height: Height(4), committed: Height(3), votes: 2 };
+    let guard = Guard { view: View(2), height: Height(5), committed: Height(4), votes: 2 };
     seeds.add("records", "guard", [vec![5], codec::encode(&guard)].concat());
     for (name, slots) in
         [("first", [Some(2), None]), ("second", [None, Some(3)]), ("both", [Some(4), Some(3)])]

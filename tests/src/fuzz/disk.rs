@@ -151,7 +151,7 @@ pub fn guard(bytes: &[u8]) {
     SLOTS.iter().for_each(|offset| own(&mut bytes, *offset, inode));
     std::fs::write(&path, &bytes).expect("a temporary file can be written");
     let bytes = &bytes[..];
-    let held = Guard { view: View(2), height: Height(4), committed: Height(3), votes: 2 };
+    let held = Guard { view: View(2), height: Height(5), committed: Height(4), votes: 2 };
     let cap = Cap { fixed: 64 << 10, each: 0 };
     let opened = bounded(cap, 0, || GuardFile::open(&path, id, Some(held), false));
     let (guard, standing) = opened.expect("damage is a doubt, not an error");

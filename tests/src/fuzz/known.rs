@@ -1,4 +1,5 @@
-//! The chain that inputs are judged by: that of the golden vectors, executed once.
+//! The chain that inputs are judged by: that of the golden vectors, executed once, and a block of many keys
+//! more, so that the state has pages of both kinds.
 //!
 //! Its founding document, blocks and messages are those under `tests/vectors/golden`; the seeds of its
 //! keys are written there too, so that a target can sign in anyone's name.
@@ -12,11 +13,13 @@ use quorate_pbft::Committee;
 use quorate_types::block::{Block, Header};
 use quorate_types::certificate::{Certificate, Commit, Prepare, PreparedCertificate};
 use quorate_types::codec;
-use quorate_types::hash::{BlockHash, TransactionId};
+use quorate_types::hash::{BlockHash, ResultHash, TransactionId};
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
 use quorate_types::keys::{PublicKey, SecretKey, Signature};
 use quorate_types::outcome::Outcome;
-use quorate_types::transaction::{Operation, SignedTransaction, Transaction, verify_transaction};
+use quorate_types::transaction::{
+    Operation, SignedTransaction, Transaction, VerifiedTransaction, verify_transaction,
+};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -31,6 +34,9 @@ const MEMBERS: [u8; 3] = [3, 6, 9];
 
 /// The seeds of the validators' vote keys: acme and bolt.
 const VOTERS: [u8; 2] = [4, 7];
+
+/// The view of what is not golden.
+const VIEW: View = View(2);
 
 /// A file of golden vectors: bytes by name.
 type Vectors = BTreeMap<String, String>;
@@ -135,7 +141,7 @@ fn keys(genesis: &Genesis) -> Vec<StateKey> {
     let entry = |key: &str| StateKey::Entry { namespace: "registry".into(), key: key.into() };
     let mut keys: Vec<StateKey> = genesis.members.iter().map(|member| StateKey::Member(member.key)).collect();
     keys.extend(genesis.members.iter().map(|m| StateKey::Balance { asset: "eur".into(), member: m.key }));
-    keys.extend(["serde", "bytes", "tokio", "none", "absent-0", "absent-1"].map(entry));
+    keys.extend(["serde", "bytes", "tokio", "none", "absent-0", "absent-1", "wide-0", "wide-39"].map(entry));
     for name in ["chain", "proof_present_key", "proof_absent_empty_key", "proof_absent_other_key"] {
         keys.extend(codec::decode::<StateKey>(&vector("chain", name), 1 << 10).ok());
     }
@@ -166,12 +172,17 @@ fn build() -> Chain {
         node.extend(committed_records(&block, &committed));
         blocks.push(block);
     }
+    let (block, bodies) = wide_block(&mut ledger);
+    let committed = ledger.extend(&block.header, &bodies).expect("a block as proposed");
+    outcomes.insert(bodies[0].id(), (committed.header.height, committed.outcomes[0].clone()));
+    node.extend(committed_records(&block, &committed));
+    blocks.push(block);
     node.extend(voted_records(&mut ledger));
     let mut store = ledger.store().clone();
     store.apply(&node);
     let keys = keys(&genesis);
     let mut values = BTreeMap::new();
-    for height in (0..=3).map(Height) {
+    for height in (0..).map(Height).take(1 + blocks.len()) {
         for key in &keys {
             let (value, _) = quorate_ledger::read(&store, height, key).expect("a sound store");
             values.insert((height, key.clone()), value);
@@ -216,33 +227,48 @@ fn committed_records(block: &Block, committed: &Committed) -> Vec<Write> {
     writes
 }
 
-/// What the first validator keeps after it has voted Prepare and Commit on a block at height 4, and
-/// has seen two contradicting votes.
-fn voted_records(ledger: &mut Ledger<MemoryStore>) -> Vec<Write> {
+/// The leader of view 2 proposes one transaction of acme on the tip.
+fn propose(
+    ledger: &mut Ledger<MemoryStore>,
+    nonce: u64,
+    operations: Vec<Operation>,
+) -> (Header, Vec<VerifiedTransaction>, ResultHash) {
     let tip = ledger.tip();
-    let (sender, view) = (member(0), View(2));
-    let transaction = Transaction {
-        chain: ledger.genesis().chain,
-        sender: sender.public(),
-        nonce: 9,
-        expires_at: tip.timestamp.plus_ms(1000),
-        operations: vec![Operation::CreateNamespace { namespace: "voted".into() }],
-    };
-    let chain = transaction.chain;
+    let sender = member(0);
+    let chain = ledger.genesis().chain;
+    let expires_at = tip.timestamp.plus_ms(1000);
+    let transaction = Transaction { chain, sender: sender.public(), nonce, expires_at, operations };
     let bytes = codec::encode_bytes(&transaction.sign(&sender));
-    let body = verify_transaction(&chain, bytes.clone()).expect("well formed");
-    let leader = ledger.genesis().validators.leader(view);
-    let proposed = ledger.propose(
-        tip.block,
-        view,
-        leader,
-        tip.timestamp.plus_ms(1),
-        usize::MAX,
-        &mut [body].into_iter(),
-    );
-    let proposed = proposed.expect("the leader proposes on the tip");
-    let (header, bodies, result) = proposed.block.expect("a transaction that may stand in a block");
-    let (height, block) = (header.height, header.hash());
+    let body = verify_transaction(&chain, bytes).expect("well formed");
+    let leader = ledger.genesis().validators.leader(VIEW);
+    let candidates = &mut [body].into_iter();
+    let proposed = ledger.propose(tip.block, VIEW, leader, tip.timestamp.plus_ms(1), usize::MAX, candidates);
+    proposed.expect("the leader proposes on the tip").block.expect("a transaction that may stand in a block")
+}
+
+/// A block that makes more keys than one page of the state takes.
+fn wide_block(ledger: &mut Ledger<MemoryStore>) -> (Block, Vec<VerifiedTransaction>) {
+    let put = |number: u32| Operation::Put {
+        namespace: "registry".into(),
+        key: format!("wide-{number}").into(),
+        value: number.to_le_bytes().into(),
+        expected: None,
+    };
+    let (header, bodies, result) = propose(ledger, 8, (0..40).map(put).collect());
+    let commit = Commit { view: VIEW, height: header.height, block: header.hash(), result };
+    let signatures = by_all(|key| commit.sign(&header.chain, key));
+    let transactions = bodies.iter().map(|body| body.bytes().clone()).collect();
+    (Block { header, transactions, certificate: Some(Certificate { commit, signatures }) }, bodies)
+}
+
+/// What the first validator keeps after it has voted Prepare and Commit on one more block, and has seen two
+/// contradicting votes.
+fn voted_records(ledger: &mut Ledger<MemoryStore>) -> Vec<Write> {
+    let (tip, view) = (ledger.tip(), VIEW);
+    let operations = vec![Operation::CreateNamespace { namespace: "voted".into() }];
+    let (header, bodies, result) = propose(ledger, 9, operations);
+    let (chain, height, block) = (header.chain, header.height, header.hash());
+    let bytes: Vec<Bytes> = bodies.iter().map(|body| body.bytes().clone()).collect();
     let ids = bodies.iter().map(|body| body.id()).collect();
     let prepare = Prepare { view, height, block };
     let prepared = PreparedCertificate {
@@ -259,11 +285,7 @@ fn voted_records(ledger: &mut Ledger<MemoryStore>) -> Vec<Write> {
         vote(at("prepare/"), codec::encode(&PrepareRecord { view, block })),
         vote(at("commit/"), codec::encode(&CommitRecord { commit, prepared })),
         vote([at("proposal/"), block.0.0.to_vec()].concat(), codec::encode(&ProposalRecord { header, ids })),
-        Write::put(
-            Column::Bodies,
-            [&height.0.to_be_bytes()[..], &block.0.0].concat(),
-            codec::encode(&vec![bytes]),
-        ),
+        Write::put(Column::Bodies, [&height.0.to_be_bytes()[..], &block.0.0].concat(), codec::encode(&bytes)),
         Write::put(Column::Evidence, 0u64.to_be_bytes(), vector("pbft", "evidence")),
     ]
 }

@@ -1,35 +1,21 @@
-//! A page: four levels of the tree, in memory and in the store.
+//! A page: part of the tree, in memory.
 //!
-//! # In the store
-//!
-//! Whole:
-//!
-//! | bytes | |
-//! |---|---|
-//! | 1 | 0 |
-//! | 2 | bitmap of the slots in use, little endian, slot 0 lowest |
-//! | ... | those slots |
-//!
-//! As what changed since an older page of the same path, which is whole:
-//!
-//! | bytes | |
-//! |---|---|
-//! | 1 | 1 |
-//! | 8 | the height that wrote the older page, big endian |
-//! | 2 | bitmap of the slots that differ |
-//! | 2 | bitmap of those of them that are in use |
-//! | ... | those slots |
-//!
-//! The second form is chosen while it is at most half as long, so reading a page takes at most two look-ups,
-//! and a slot changed at random costs a third of what a whole page would.
+//! A *bucket* holds a subtree of at most [`BUCKET_KEYS`] keys as its leaves, and whoever needs a node within makes
+//! it of them. A *branch* holds the first four levels of a larger one as 16 slots, each empty, a leaf, or a
+//! reference to a page below. Both are hashed alike: there are 16 nodes at the lower edge of the four levels,
+//! and 15 above them.
 
-use super::{Path, Slot, inner_hash, take};
+use super::{BITS, Leaf, Path, Slot, bit, inner_hash};
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
 
-/// From so many slots in use on, a page keeps the nodes above them, so that a changed slot costs four
-/// hashes. Below, hashing all again is no dearer.
-const CROWDED: u32 = 8;
+/// Keys in a bucket at most: one more, and it becomes a branch. With fewer than a branch has slots, most
+/// pages at the bottom of a tree would hold two or three keys, and each key cost one page more to reach.
+pub(super) const BUCKET_KEYS: usize = 32;
+
+/// From so many slots or leaves in use on, a page keeps the nodes above them, so that what changed costs
+/// four hashes and its own. Below, hashing all again is no dearer.
+const CROWDED: usize = 8;
 
 /// A node within a page, as far as hashing is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +29,20 @@ impl Node {
     fn of(slot: &Slot) -> Node {
         match slot {
             Slot::Empty => Node::Empty,
-            Slot::Leaf { hash, .. } => Node::Leaf(*hash),
+            Slot::Leaf(leaf) => Node::Leaf(leaf.hash),
             Slot::Page { hash, .. } => Node::Inner(*hash),
+        }
+    }
+
+    /// The subtree of these leaves, which are ascending by key and share their first `depth` bits.
+    fn over(leaves: &[Leaf], depth: usize) -> Node {
+        match leaves {
+            [] => Node::Empty,
+            [leaf] => Node::Leaf(leaf.hash),
+            _ => {
+                let (left, right) = halves(leaves, depth);
+                Node::above(Node::over(left, depth + 1), Node::over(right, depth + 1))
+            }
         }
     }
 
@@ -64,47 +62,40 @@ impl Node {
     }
 }
 
-/// An older page of the same path, and the slots that differ from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Since {
-    whole: Height,
-    changed: u16,
+/// Ascending leaves, parted by bit `depth` of their keys.
+fn halves(leaves: &[Leaf], depth: usize) -> (&[Leaf], &[Leaf]) {
+    leaves.split_at(leaves.partition_point(|leaf| !bit(&leaf.key, depth)))
 }
 
-/// Four levels of the tree.
+/// Up to four levels of the tree, or a small subtree.
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
-    /// Which slots are in use, slot 0 lowest.
-    used: u16,
-    /// Those slots.
-    slots: Box<[Slot]>,
-    /// Of a crowded page that was hashed the nodes above the slots: 1 is its root, the children of `i` are
-    /// `2i` and `2i + 1`, the slots are 16 to 31. Number 0 is empty.
+    pub(super) content: Content,
+    /// Of a crowded page that was hashed the nodes of its upper levels: 1 is its root, the children of `i`
+    /// are `2i` and `2i + 1`, and 16 to 31 are those at the lower edge. Number 0 is empty.
     above: Option<Box<[Node; 16]>>,
-    /// How it is stored.
-    since: Option<Since>,
+    /// If it is stored as what is newer than an older page of the same path: the height of that.
+    pub(super) since: Option<Height>,
 }
 
-impl Page {
-    /// A page of these slots, and its hash.
-    pub(super) fn hashed(slots: &[Slot; 16]) -> (Page, Hash) {
-        Page::of(slots).hashed_after(None, u16::MAX)
-    }
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Content {
+    Branch(Branch),
+    /// Two leaves at least, ascending by key.
+    Bucket(Box<[Leaf]>),
+}
 
-    /// This page, written at `version`, with other `slots` where `changed` says so; and its hash.
-    pub(super) fn changed(&self, version: Height, slots: &[Slot; 16], changed: u16) -> (Page, Hash) {
-        let (mut page, hash) = Page::of(slots).hashed_after(self.above.as_deref(), changed);
-        let since = match self.since {
-            None => Since { whole: version, changed },
-            Some(since) => Since { changed: since.changed | changed, ..since },
-        };
-        if 2 * page.encoded_len(Some(since)) <= page.encoded_len(None) {
-            page.since = Some(since);
-        }
-        (page, hash)
-    }
+/// The slots of a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Branch {
+    /// Which slots are in use, slot 0 lowest.
+    pub(super) used: u16,
+    /// Those slots.
+    pub(super) filled: Box<[Slot]>,
+}
 
-    fn of(slots: &[Slot; 16]) -> Page {
+impl Branch {
+    pub(super) fn of(slots: &[Slot; 16]) -> Branch {
         let mut used = 0;
         for (place, slot) in slots.iter().enumerate() {
             used |= u16::from(*slot != Slot::Empty) << place;
@@ -112,42 +103,21 @@ impl Page {
         // Room for just these: nothing is moved while they are gathered.
         let mut filled = Vec::with_capacity(used.count_ones() as usize);
         filled.extend(slots.iter().filter(|slot| **slot != Slot::Empty));
-        Page { used, slots: filled.into_boxed_slice(), above: None, since: None }
-    }
-
-    /// `above` are the nodes before the slots in `changed` became what they are.
-    fn hashed_after(mut self, above: Option<&[Node; 16]>, changed: u16) -> (Page, Hash) {
-        let changed = if above.is_some() { changed } else { u16::MAX };
-        let mut nodes = self.slot_nodes();
-        if let Some(above) = above {
-            nodes[..16].copy_from_slice(above);
-        }
-        // Which nodes are not what they were, by their numbers.
-        let mut stale = u32::from(changed) << 16;
-        for number in (1..16).rev() {
-            if stale >> (2 * number) & 3 != 0 {
-                nodes[number] = Node::above(nodes[2 * number], nodes[2 * number + 1]);
-                stale |= 1 << number;
-            }
-        }
-        if self.used.count_ones() >= CROWDED {
-            self.above = Some(Box::new(std::array::from_fn(|number| nodes[number])));
-        }
-        (self, nodes[1].hash())
+        Branch { used, filled: filled.into_boxed_slice() }
     }
 
     /// All 16 slots.
     pub(super) fn slots(&self) -> [Slot; 16] {
         let mut slots = [Slot::Empty; 16];
-        let mut filled = self.slots.iter();
-        for (place, slot) in slots.iter_mut().enumerate() {
-            if self.used >> place & 1 == 1
-                && let Some(filled) = filled.next()
-            {
-                *slot = *filled;
-            }
+        for (place, slot) in self.in_use() {
+            slots[place] = *slot;
         }
         slots
+    }
+
+    /// The slots in use, each with its place.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        (0..16).filter(|place| self.used >> place & 1 == 1).zip(&self.filled)
     }
 
     /// One of the 16 slots.
@@ -156,147 +126,131 @@ impl Page {
             return Slot::Empty;
         }
         let before = u32::from(self.used) & ((1 << place) - 1);
-        self.slots[before.count_ones() as usize]
+        self.filled[before.count_ones() as usize]
+    }
+}
+
+/// The page that another one replaces, and how they differ.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before<'a> {
+    pub(super) page: &'a Page,
+    /// The height that wrote it.
+    pub(super) version: Height,
+    /// Of the 16 nodes at the lower edge those that may differ, the first one lowest.
+    pub(super) changed: u16,
+    /// Whether every slot or leaf that differs was written by the height of the new page, and none is gone.
+    pub(super) only_newer: bool,
+}
+
+impl Page {
+    /// A page that was read.
+    pub(super) fn new(content: Content, since: Option<Height>) -> Page {
+        Page { content, above: None, since }
     }
 
-    /// The slots as nodes 16 to 31, the rest empty.
-    fn slot_nodes(&self) -> [Node; 32] {
-        let mut nodes = [Node::Empty; 32];
-        let places = (16..32).filter(|number| self.used >> (number - 16) & 1 == 1);
-        for (number, slot) in places.zip(&self.slots) {
-            nodes[number] = Node::of(slot);
+    /// A page for `path`, and its hash.
+    pub(super) fn hashed(path: &Path, content: Content, before: Option<Before<'_>>) -> (Page, Hash) {
+        let mut page = Page::new(content, None);
+        let mut nodes = [Node::Empty; 16];
+        // Which nodes are not what they were, by their numbers.
+        let mut stale = u32::from(u16::MAX) << 16;
+        if let Some(before) = before
+            && let Some(above) = &before.page.above
+        {
+            nodes = **above;
+            stale = u32::from(before.changed) << 16;
         }
-        nodes
+        for number in (1..16).rev() {
+            if stale >> (2 * number) & 3 != 0 {
+                let [left, right] = [2 * number, 2 * number + 1].map(|child| page.node(path, &nodes, child));
+                nodes[number] = Node::above(left, right);
+                stale |= 1 << number;
+            }
+        }
+        let in_use = match &page.content {
+            Content::Branch(branch) => branch.filled.len(),
+            Content::Bucket(leaves) => leaves.len(),
+        };
+        if in_use >= CROWDED {
+            page.above = Some(Box::new(nodes));
+        }
+        if let Some(before) = before.filter(|before| before.only_newer) {
+            let since = before.page.since.unwrap_or(before.version);
+            if page.is_short_since(since) {
+                page.since = Some(since);
+            }
+        }
+        (page, nodes[1].hash())
     }
 
-    /// All nodes of the page: 1 is its root, the children of `i` are `2i` and `2i + 1`, and the slots
-    /// are 16 to 31.
-    pub(super) fn nodes(&self) -> [Node; 32] {
-        let mut nodes = self.slot_nodes();
-        match &self.above {
-            Some(above) => nodes[..16].copy_from_slice(&above[..]),
-            None => {
-                for number in (1..16).rev() {
-                    nodes[number] = Node::above(nodes[2 * number], nodes[2 * number + 1]);
+    /// Node `number` of the 31, if `above` are those below 16.
+    fn node(&self, path: &Path, above: &[Node; 16], number: usize) -> Node {
+        match (number.checked_sub(16), &self.content) {
+            (None, _) => above[number],
+            (Some(place), Content::Branch(branch)) => Node::of(&branch.slot(place)),
+            (Some(place), Content::Bucket(leaves)) => {
+                let from = leaves.partition_point(|leaf| path.nibble_of(&leaf.key) < place);
+                let len = leaves[from..].partition_point(|leaf| path.nibble_of(&leaf.key) == place);
+                Node::over(&leaves[from..from + len], path.depth() + 4)
+            }
+        }
+    }
+
+    /// What is found in this page on the way to `key`.
+    pub(super) fn slot(&self, path: &Path, key: &Hash) -> Slot {
+        match &self.content {
+            Content::Branch(branch) => branch.slot(path.nibble_of(key)),
+            Content::Bucket(leaves) => match leaves.binary_search_by(|leaf| leaf.key.cmp(key)) {
+                Ok(at) => Slot::Leaf(leaves[at]),
+                Err(_) => Slot::Empty,
+            },
+        }
+    }
+
+    /// Follows `key` through this page: adds the siblings on the way, and returns what it leads to.
+    pub(super) fn trace(&self, path: &Path, key: &Hash, siblings: &mut Vec<Hash>) -> Slot {
+        match &self.content {
+            Content::Branch(branch) => self.trace_branch(branch, path, key, siblings),
+            Content::Bucket(leaves) => {
+                let mut leaves = &leaves[..];
+                // Two keys part at the last bit at the latest.
+                for depth in path.depth()..BITS {
+                    if leaves.len() < 2 {
+                        break;
+                    }
+                    let (left, right) = halves(leaves, depth);
+                    let sibling;
+                    (leaves, sibling) = if bit(key, depth) { (right, left) } else { (left, right) };
+                    siblings.push(Node::over(sibling, depth + 1).hash());
                 }
+                leaves.first().map_or(Slot::Empty, |leaf| Slot::Leaf(*leaf))
             }
         }
-        nodes
     }
 
-    /// The slots in use among those of `of`.
-    fn among(&self, of: u16) -> impl Iterator<Item = &Slot> {
-        let places = (0..16).filter(|place| self.used >> place & 1 == 1);
-        places.zip(&self.slots).filter(move |(place, _)| of >> place & 1 == 1).map(|(_, slot)| slot)
-    }
-
-    fn encoded_len(&self, since: Option<Since>) -> usize {
-        let (head, stored) = match since {
-            None => (3, u16::MAX),
-            Some(since) => (13, since.changed),
-        };
-        head + self.among(stored).map(Slot::encoded_len).sum::<usize>()
-    }
-
-    /// What is stored; see the [module](self).
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.encoded_len(self.since));
-        let stored = match self.since {
-            None => {
-                out.push(0);
-                out.extend_from_slice(&self.used.to_le_bytes());
-                u16::MAX
-            }
-            Some(Since { whole, changed }) => {
-                out.push(1);
-                out.extend_from_slice(&whole.0.to_be_bytes());
-                out.extend_from_slice(&changed.to_le_bytes());
-                out.extend_from_slice(&(self.used & changed).to_le_bytes());
-                changed
-            }
-        };
-        for slot in self.among(stored) {
-            slot.encode_into(&mut out);
+    fn trace_branch(&self, branch: &Branch, path: &Path, key: &Hash, siblings: &mut Vec<Hash>) -> Slot {
+        let mut nodes = [Node::Empty; 32];
+        for (place, slot) in branch.in_use() {
+            nodes[16 + place] = Node::of(slot);
         }
-        out
-    }
-}
-
-/// The height whose page at the same path an entry of [`Column::Nodes`](crate::Column::Nodes) rests on: to
-/// read it that page must be there too, whatever else replaced it. `None` if it stands by itself.
-pub fn page_rests_on(mut entry: &[u8]) -> Option<Height> {
-    let [1] = take::<1>(&mut entry)? else { return None };
-    Some(Height(u64::from_be_bytes(take(&mut entry)?)))
-}
-
-/// A page as it is stored.
-#[derive(Debug)]
-pub(crate) enum Stored {
-    /// By itself.
-    Whole(Page),
-    /// As what changed.
-    Changes(Box<Changes>),
-}
-
-/// What changed since an older page.
-#[derive(Debug)]
-pub(crate) struct Changes {
-    since: Since,
-    /// All 16; those that did not change are empty.
-    slots: [Slot; 16],
-}
-
-impl Stored {
-    /// `None` unless `bytes` can be the page at `path`, written at `version`.
-    pub(crate) fn decode(mut bytes: &[u8], path: &Path, version: Height) -> Option<Stored> {
-        let since = match take::<1>(&mut bytes)? {
-            [0] => None,
-            [1] => {
-                let whole = Height(u64::from_be_bytes(take(&mut bytes)?));
-                Some(Since { whole, changed: u16::from_le_bytes(take(&mut bytes)?) })
-            }
-            _ => return None,
-        };
-        let used = u16::from_le_bytes(take(&mut bytes)?);
-        if since.is_some_and(|Since { whole, changed }| whole >= version || used & !changed != 0) {
-            return None;
-        }
-        let mut slots = [Slot::Empty; 16];
-        for (i, slot) in slots.iter_mut().enumerate() {
-            if used & 1 << i == 0 {
-                continue;
-            }
-            *slot = Slot::decode_from(&mut bytes)?;
-            let (fits, written) = match slot {
-                Slot::Empty => return None,
-                Slot::Leaf { key, version, .. } => (path.leads_to(key) && path.nibble_of(key) == i, *version),
-                Slot::Page { version, .. } => (path.child(i).has_page(), *version),
+        for number in (1..16).rev() {
+            nodes[number] = match &self.above {
+                Some(above) => above[number],
+                None => Node::above(nodes[2 * number], nodes[2 * number + 1]),
             };
-            if !fits || written > version {
-                return None;
-            }
         }
-        bytes.is_empty().then(|| match since {
-            None => Stored::Whole(Page::of(&slots)),
-            Some(since) => Stored::Changes(Box::new(Changes { since, slots })),
-        })
-    }
-}
-
-impl Changes {
-    /// The height that wrote the older page.
-    pub(crate) fn whole(&self) -> Height {
-        self.since.whole
-    }
-
-    /// The page, from the older one.
-    pub(crate) fn onto(&self, older: &Page) -> Page {
-        let mut slots = older.slots();
-        for (place, slot) in slots.iter_mut().enumerate() {
-            if self.since.changed >> place & 1 == 1 {
-                *slot = self.slots[place];
-            }
+        let nibble = path.nibble_of(key);
+        // Down the four levels, until a slot or a subtree of at most one key is reached.
+        let (mut at, mut level) = (1, 0);
+        while level < 4 && matches!(nodes[at], Node::Inner(_)) {
+            at = 2 * at + (nibble >> (3 - level) & 1);
+            siblings.push(nodes[at ^ 1].hash());
+            level += 1;
         }
-        Page { since: Some(self.since), ..Page::of(&slots) }
+        // The slots below the node reached: of those at most one is in use, unless it is a slot.
+        let width = 16 >> level;
+        let first = (at << (4 - level)) - 16;
+        let mut below = (first..first + width).map(|place| branch.slot(place));
+        below.find(|slot| *slot != Slot::Empty).unwrap_or(Slot::Empty)
     }
 }

@@ -51,19 +51,20 @@ impl Tree {
     fn traced(&self, height: usize, key: &Hash, values: &BTreeMap<Hash, Hash>) -> Option<(Hash, Height)> {
         let root = self.roots[height];
         let trace = trace(&mut Reader::of_store(&self.store), root, key).unwrap();
-        let start = trace.leaf.map_or(Hash::ZERO, |(found, _)| leaf_hash(&found, &values[&found]));
-        let end = trace.siblings.iter().enumerate().rev().fold(start, |node, (depth, sibling)| {
+        let end = trace.leaf.map(|leaf| (leaf.key, leaf.version));
+        let start = end.map_or(Hash::ZERO, |(found, _)| leaf_hash(&found, &values[&found]));
+        assert_eq!(trace.leaf.map_or(Hash::ZERO, |leaf| leaf.hash), start);
+        let top = trace.siblings.iter().enumerate().rev().fold(start, |node, (depth, sibling)| {
             if bit(key, depth) { inner_hash(sibling, &node) } else { inner_hash(&node, sibling) }
         });
-        assert_eq!(end, root.hash());
+        assert_eq!(top, root.hash());
         let found = find(&mut Reader::of_store(&self.store), root, key).unwrap();
-        let at_end = trace.leaf.filter(|(found, _)| found == key).map(|(_, version)| version);
-        assert_eq!(found, at_end);
-        trace.leaf
+        assert_eq!(found, end.filter(|(found, _)| found == key).map(|(_, version)| version));
+        end
     }
 }
 
-/// Keys of which many share long prefixes, down to the last bit.
+/// Keys of which many share long prefixes, down to the last bits: more of a kind than a bucket takes.
 fn key(n: u8) -> Hash {
     let mut bytes = [0; 32];
     match n % 4 {
@@ -82,8 +83,8 @@ fn value(n: u8) -> Hash {
 type Batch = Vec<(u8, Option<u8>)>;
 
 fn batches() -> impl Strategy<Value = Vec<Batch>> {
-    let change = (0..64u8, proptest::option::weighted(0.7, any::<u8>()));
-    proptest::collection::vec(proptest::collection::vec(change, 0..24), 1..12)
+    let change = (any::<u8>(), proptest::option::weighted(0.8, any::<u8>()));
+    proptest::collection::vec(proptest::collection::vec(change, 0..96), 1..12)
 }
 
 fn changes(batch: &Batch) -> BTreeMap<Hash, Option<Hash>> {
@@ -122,7 +123,7 @@ proptest! {
         for (height, (state, versions)) in states.iter().zip(&versions).enumerate() {
             let leaves: Vec<_> = state.iter().map(|(k, v)| (*k, *v)).collect();
             prop_assert_eq!(tree.roots[height].hash(), model_root(&leaves, 0));
-            for n in 0..64 {
+            for n in 0..=u8::MAX {
                 let found = tree.traced(height, &key(n), state).filter(|(found, _)| *found == key(n));
                 prop_assert_eq!(found.map(|(_, version)| version), versions.get(&key(n)).copied());
             }
@@ -152,7 +153,7 @@ fn keys_that_differ_in_the_last_bit_only() {
     let (a, mut b) = (Hash([0xab; 32]), Hash([0xab; 32]));
     b.0[31] ^= 1;
     let pages = tree.update(&BTreeMap::from([(a, Some(value(1))), (b, Some(value(2)))]));
-    assert_eq!(pages, 64);
+    assert_eq!(pages, 1, "a bucket");
     let values = BTreeMap::from([(a, value(1)), (b, value(2))]);
     assert_eq!(tree.traced(1, &a, &values), Some((a, Height(1))));
     assert_eq!(trace(&mut Reader::of_store(&tree.store), tree.root(), &b).unwrap().siblings.len(), BITS);
@@ -163,13 +164,50 @@ fn keys_that_differ_in_the_last_bit_only() {
     assert_eq!(tree.root(), Slot::Empty);
 }
 
+/// As many keys as a bucket takes, and more, that differ in the last byte only: the branches above reach
+/// down to the last level.
+#[test]
+fn a_bucket_that_is_full_becomes_a_branch() {
+    let last = |n: u8| Hash(std::array::from_fn(|at| if at == 31 { n } else { 0xab }));
+    let mut tree = Tree::new();
+    let mut model = BTreeMap::new();
+    let mut kinds = Vec::new();
+    let step = |tree: &mut Tree, model: &mut BTreeMap<Hash, Hash>, key: Hash, to: Option<Hash>| {
+        let pages = tree.update(&BTreeMap::from([(key, to)]));
+        match to {
+            Some(value) => model.insert(key, value),
+            None => model.remove(&key),
+        };
+        let leaves: Vec<(Hash, Hash)> = model.iter().map(|(key, value)| (*key, *value)).collect();
+        assert_eq!(tree.root().hash(), model_root(&leaves, 0));
+        for key in model.keys() {
+            tree.traced(tree.roots.len() - 1, key, model);
+        }
+        pages
+    };
+    let most = u8::try_from(BUCKET_KEYS).unwrap();
+    for n in 0..=most {
+        kinds.push(step(&mut tree, &mut model, last(n.wrapping_mul(7)), Some(value(n))));
+    }
+    assert_eq!(kinds[0], 0, "one key is the root itself");
+    assert_eq!(&kinds[1..BUCKET_KEYS], vec![1; BUCKET_KEYS - 1], "one bucket");
+    // 63 branches, one a nibble, and the buckets of the last.
+    assert!(kinds[BUCKET_KEYS] > 63, "{kinds:?}");
+    let removed: Vec<usize> =
+        (0..=most).map(|n| step(&mut tree, &mut model, last(n.wrapping_mul(7)), None)).collect();
+    assert_eq!(removed[removed.len() - 3..], [63, 0, 0], "{removed:?}: branches stay, to the last key");
+    assert_eq!(tree.root(), Slot::Empty);
+}
+
 #[test]
 fn removing_what_is_absent_writes_nothing() {
     let mut tree = Tree::new();
-    tree.update(&(0..40).map(|n| (key(n), Some(value(n)))).collect());
-    let before = tree.root();
-    assert_eq!(tree.update(&(40..64).map(|n| (key(n), None)).collect()), 0);
-    assert_eq!(tree.root(), before);
+    for present in [5, 40, 200] {
+        tree.update(&(0..present).map(|n| (key(n), Some(value(n)))).collect());
+        let before = tree.root();
+        assert_eq!(tree.update(&(present..=u8::MAX).map(|n| (key(n), None)).collect()), 0);
+        assert_eq!(tree.root(), before);
+    }
 }
 
 /// Each touched page is written once, however many of its keys change.
@@ -180,8 +218,8 @@ fn a_batch_costs_less_than_its_keys_alone() {
     tree.update(&keys.iter().map(|key| (*key, Some(value(0)))).collect());
     let whole = tree.update(&keys.iter().map(|key| (*key, Some(value(1)))).collect());
     let one = tree.update(&BTreeMap::from([(keys[0], Some(value(2)))]));
-    assert!(one <= 6, "{one} pages for one key of 4096");
-    assert!(whole < 2000, "{whole} pages for 4096 keys");
+    assert!(one <= 4, "{one} pages for one key of 4096");
+    assert!(whole < 800, "{whole} pages for 4096 keys");
 }
 
 /// Keys enough that the upper pages are crowded, changed a few at a time.
@@ -216,82 +254,206 @@ fn crowded_pages_are_what_the_model_says_after_every_change() {
     }
 }
 
-/// The sixteen slots of a page whose path is `a3f`: references but for one leaf.
-fn crowd(path: &Path, version: Height) -> [Slot; 16] {
+/// The path `a3f`.
+fn path() -> Path {
+    Path::ROOT.child(10).child(3).child(15)
+}
+
+/// The `n`th of the keys below it, ascending.
+fn below(n: u8) -> Hash {
     let mut key = Hash([0; 32]);
-    key.0[..2].copy_from_slice(&[0xa3, 0xf5]);
-    assert!(path.leads_to(&key) && path.nibble_of(&key) == 5);
+    key.0[..2].copy_from_slice(&[0xa3, 0xf0 | n >> 4]);
+    key.0[2] = n << 4;
+    assert!(path().leads_to(&key) && path().nibble_of(&key) == usize::from(n >> 4));
+    key
+}
+
+/// A branch for that path: references but for one leaf.
+fn crowd(version: Height) -> [Slot; 16] {
     std::array::from_fn(|place| match u8::try_from(place) {
-        Ok(5) => Slot::Leaf { key, hash: value(1), version },
+        Ok(5) => Slot::Leaf(Leaf { key: below(0x50), hash: value(1), version }),
         Ok(place) => Slot::Page { hash: value(place), version },
         Err(_) => Slot::Empty,
     })
 }
 
-#[test]
-fn a_page_is_stored_as_what_changed_while_that_is_short() {
-    let path = Path::ROOT.child(10).child(3).child(15);
-    let mut slots = crowd(&path, Height(1));
-    let (whole, _) = Page::hashed(&slots);
+/// A bucket for it, of 20 keys.
+fn bucket(version: Height) -> Vec<Leaf> {
+    (0..20).map(|n| Leaf { key: below(12 * n), hash: value(n), version }).collect()
+}
+
+fn branch(slots: &[Slot; 16]) -> Content {
+    Content::Branch(Branch::of(slots))
+}
+
+/// Pages, each of them one place different from the one before it, of height 1 and up.
+fn in_steps(start: Content, change: impl Fn(&mut Content, usize, Height)) {
+    let (whole, _) = Page::hashed(&path(), start, None);
     let mut page = whole.clone();
-    let (mut as_changes, mut bytes) = (0, 0);
+    let (mut short, mut bytes) = (0, 0);
     for place in 0..16usize {
         let (version, before) = (Height(2 + place as u64), Height(1 + place as u64));
-        slots[place] = if place == 3 { Slot::Empty } else { Slot::Page { hash: value(99), version } };
-        let (next, hash) = page.changed(before, &slots, 1 << place);
-        assert_eq!(hash, Page::hashed(&slots).1, "as if hashed anew");
+        let mut content = page.content.clone();
+        change(&mut content, place, version);
+        let before = Before { page: &page, version: before, changed: 1 << place, only_newer: true };
+        let (next, hash) = Page::hashed(&path(), content.clone(), Some(before));
+        assert_eq!(hash, Page::hashed(&path(), content.clone(), None).1, "as if hashed anew");
         let encoded = next.encode();
         bytes += encoded.len();
-        match Stored::decode(&encoded, &path, version) {
-            Some(Stored::Whole(read)) => assert_eq!(read.slots(), slots),
-            Some(Stored::Changes(changes)) => {
-                as_changes += 1;
-                assert_eq!(changes.whole(), Height(1), "the last that was whole");
-                let read = changes.onto(&whole);
-                assert_eq!((read.slots(), read.encode()), (slots, encoded.clone()));
+        match Stored::decode(&encoded, &path(), version) {
+            Some(Stored::Whole(read)) => {
+                assert_eq!((read.content, page_rests_on(&encoded)), (content, None));
+                break;
+            }
+            Some(Stored::Newer(newer)) => {
+                short += 1;
+                assert_eq!(newer.since(), Height(1), "the last that was stored by itself");
+                assert_eq!(page_rests_on(&encoded), Some(Height(1)));
+                let read = newer.onto(&whole).unwrap();
+                assert_eq!((&read.content, read.encode()), (&content, encoded));
             }
             None => panic!("{encoded:02x?}"),
         }
         page = next;
-        if encoded[0] == 0 {
-            break;
+    }
+    assert!((5..=12).contains(&short), "{short}");
+    assert!(2 * bytes < whole.encode().len() * (short + 1), "{bytes} bytes for {} pages", short + 1);
+}
+
+#[test]
+fn a_page_is_stored_as_what_is_newer_while_that_is_short() {
+    in_steps(branch(&crowd(Height(1))), |content, place, version| {
+        let Content::Branch(before) = content else { panic!("a branch") };
+        let mut slots = before.slots();
+        slots[place] = Slot::Page { hash: value(99), version };
+        *content = branch(&slots);
+    });
+    in_steps(Content::Bucket(bucket(Height(1)).into()), |content, place, version| {
+        let Content::Bucket(before) = content else { panic!("a bucket") };
+        // Every third is a new key, the others have a new value.
+        let at = u8::try_from(place).unwrap() * 16;
+        let at = before.partition_point(|leaf| leaf.key < below(at));
+        let mut leaves = before.to_vec();
+        let hash = value(99);
+        if place % 3 == 0 {
+            leaves.insert(at + 1, Leaf { key: Hash(leaves[at].key.0.map(|byte| byte | 1)), hash, version });
+            leaves[at + 1].key.0[..2].copy_from_slice(&before[at].key.0[..2]);
+        } else {
+            leaves[at] = Leaf { key: leaves[at].key, hash, version };
+        }
+        assert!(leaves.is_sorted_by(|a, b| a.key < b.key));
+        *content = Content::Bucket(leaves.into());
+    });
+}
+
+/// A branch of which only leaves are left is a bucket again.
+#[test]
+fn a_branch_without_pages_below_becomes_a_bucket() {
+    // One key for each of 16 slots, and 20 more for one of them.
+    let mut model: BTreeMap<Hash, Hash> = (0..16).map(|n| (Hash([n << 4; 32]), value(n))).collect();
+    let more: Vec<Hash> =
+        (0..20).map(|n| Hash(std::array::from_fn(|at| if at == 0 { 0x31 } else { n }))).collect();
+    model.extend(more.iter().map(|key| (*key, value(0))));
+    let mut tree = Tree::new();
+    assert_eq!(tree.update(&model.iter().map(|(key, value)| (*key, Some(*value))).collect()), 2);
+    let is_bucket = |tree: &Tree| {
+        let Slot::Page { version, .. } = tree.root() else { panic!("a page") };
+        let page = Reader::of_store(&tree.store).page(version, &Path::ROOT).unwrap();
+        matches!(page.content, Content::Bucket(_))
+    };
+    assert!(!is_bucket(&tree));
+    tree.update(&more.iter().map(|key| (*key, None)).collect());
+    assert!(is_bucket(&tree));
+    model.retain(|key, _| !more.contains(key));
+    for key in model.keys() {
+        assert_eq!(tree.traced(2, key, &model), Some((*key, Height(1))));
+    }
+}
+
+/// A page from which a key went away, or in which an older leaf took a place, is stored by itself: what is
+/// newer would not say so.
+#[test]
+fn what_went_away_is_not_there_when_read_again() {
+    let keys: Vec<Hash> = (0..40u32).map(|n| Hash::of(&[&n.to_le_bytes()])).collect();
+    for count in [20, 40] {
+        let mut tree = Tree::new();
+        let mut model: BTreeMap<Hash, Hash> = keys[..count].iter().map(|key| (*key, value(0))).collect();
+        tree.update(&model.iter().map(|(key, value)| (*key, Some(*value))).collect());
+        for (n, key) in keys[..count].iter().enumerate() {
+            let other = keys[(n + 1) % count];
+            tree.update(&BTreeMap::from([(*key, None), (other, Some(value(1)))]));
+            model.remove(key);
+            model.insert(other, value(1));
+            assert_eq!(tree.traced(n + 2, key, &model).filter(|(found, _)| found == key), None);
+            for present in model.keys() {
+                assert_eq!(tree.traced(n + 2, present, &model).unwrap().0, *present);
+            }
         }
     }
-    assert!((5..=8).contains(&as_changes), "{as_changes}");
-    assert!(bytes < whole.encode().len() * 4, "{bytes} bytes for {} pages", as_changes + 1);
 }
 
 #[test]
 fn damaged_pages_are_recognised() {
-    let path = Path::ROOT.child(10).child(3).child(15);
-    let slots = crowd(&path, Height(4));
-    let (whole, _) = Page::hashed(&slots);
-    let mut later = slots;
+    let mut later = crowd(Height(4));
     later[9] = Slot::Page { hash: value(2), version: Height(7) };
-    let (changed, _) = whole.changed(Height(4), &later, 1 << 9);
-    let mut of_itself = changed.encode();
-    of_itself[1..9].copy_from_slice(&7u64.to_be_bytes());
-    assert!(Stored::decode(&of_itself, &path, Height(7)).is_none(), "based on itself");
-    for (page, slots) in [(whole.clone(), slots), (changed, later)] {
-        let bytes = page.encode();
-        let read = |bytes: &[u8], path: &Path, version| {
-            Stored::decode(bytes, path, version).map(|stored| match stored {
-                Stored::Whole(page) => (Height(0), page.slots()),
-                Stored::Changes(changes) => (changes.whole(), changes.onto(&whole).slots()),
+    let mut leaves = bucket(Height(4));
+    leaves[9] = Leaf { hash: value(2), version: Height(7), ..leaves[9] };
+    let pairs = [
+        (branch(&crowd(Height(4))), branch(&later)),
+        (Content::Bucket(bucket(Height(4)).into()), Content::Bucket(leaves.into())),
+    ];
+    for (content, later) in pairs {
+        let (whole, _) = Page::hashed(&path(), content.clone(), None);
+        let before = Before { page: &whole, version: Height(4), changed: u16::MAX, only_newer: true };
+        let (newer, _) = Page::hashed(&path(), later.clone(), Some(before));
+        let mut of_itself = newer.encode();
+        of_itself[1..9].copy_from_slice(&7u64.to_be_bytes());
+        assert!(Stored::decode(&of_itself, &path(), Height(7)).is_none(), "newer than itself");
+        let read = |bytes: &[u8], version| {
+            Stored::decode(bytes, &path(), version).and_then(|stored| match stored {
+                Stored::Whole(page) => Some((Height(0), page.content)),
+                Stored::Newer(newer) => Some((newer.since(), newer.onto(&whole)?.content)),
             })
         };
-        let base = if bytes[0] == 0 { Height(0) } else { Height(4) };
-        assert_eq!(read(&bytes, &path, Height(7)), Some((base, slots)));
-        assert_eq!(read(&bytes[..bytes.len() - 1], &path, Height(7)), None);
-        assert_eq!(read(&[&bytes[..], &[0]].concat(), &path, Height(7)), None);
-        assert_eq!(read(&bytes, &path, Height(3)), None, "a page from a later height");
-        assert_eq!(read(&[], &path, Height(7)), None);
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0x81;
-            assert_ne!(read(&damaged, &path, Height(7)), Some((base, slots)), "byte {at}");
+        for (page, content, base) in [(&whole, content, Height(0)), (&newer, later, Height(4))] {
+            let bytes = page.encode();
+            let sound = Some((base, content));
+            assert_eq!(read(&bytes, Height(7)), sound);
+            assert_eq!(read(&bytes[..bytes.len() - 1], Height(7)), None);
+            assert_eq!(read(&[&bytes[..], &[0]].concat(), Height(7)), None);
+            assert_eq!(read(&bytes, Height(3)), None, "a page from a later height");
+            assert_eq!(read(&[], Height(7)), None);
+            for at in 0..bytes.len() {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 0x81;
+                assert_ne!(read(&damaged, Height(7)), sound, "byte {at}");
+            }
         }
+        let elsewhere = Path::ROOT.child(1);
+        assert!(Stored::decode(&whole.encode(), &elsewhere, Height(7)).is_none(), "leaves of another path");
     }
-    let bytes = whole.encode();
-    assert!(Stored::decode(&bytes, &Path::ROOT, Height(7)).is_none(), "a leaf that belongs elsewhere");
+    let leaves = bucket(Height(4));
+    let decode = |leaves: &[Leaf]| {
+        let page = Page::new(Content::Bucket(leaves.into()), None);
+        Stored::decode(&page.encode(), &path(), Height(7))
+    };
+    assert!(decode(&leaves[..2]).is_some());
+    assert!(decode(&leaves[..1]).is_none(), "one leaf is no page");
+    assert!(decode(&[leaves[0], leaves[0]]).is_none(), "one key twice");
+    assert!(decode(&[leaves[1], leaves[0]]).is_none(), "not ascending");
+    let many: Vec<Leaf> = (0..=32).map(|n| Leaf { key: below(n), ..leaves[0] }).collect();
+    assert!(decode(&many[..32]).is_some());
+    assert!(decode(&many).is_none(), "more than a bucket takes");
+    // Newer than a page of the other kind, or one that has no room for it.
+    let newer = |content: Content| {
+        let before = Page::new(content, Some(Height(3)));
+        match Stored::decode(&before.encode(), &path(), Height(7)) {
+            Some(Stored::Newer(newer)) => newer,
+            other => panic!("{other:?}"),
+        }
+    };
+    let whole = Page::new(Content::Bucket(many[..32].into()), None);
+    assert!(newer(branch(&crowd(Height(4)))).onto(&whole).is_none());
+    assert!(newer(Content::Bucket(many[32..].into())).onto(&whole).is_none());
+    assert!(newer(Content::Bucket(many[31..32].into())).onto(&whole).is_some());
 }
