@@ -103,7 +103,7 @@ pub(crate) enum Stored {
     /// By itself.
     Whole(Page),
     /// As what is newer than an older page.
-    Newer(Box<Newer>),
+    Newer(Newer),
 }
 
 /// What is newer than an older page.
@@ -116,7 +116,7 @@ pub(crate) struct Newer {
 #[derive(Debug)]
 enum NewerContent {
     /// All 16; those that are not newer are empty.
-    Slots([Slot; 16]),
+    Slots(Box<[Slot; 16]>),
     Leaves(Vec<Leaf>),
 }
 
@@ -128,17 +128,20 @@ impl Stored {
         if kind == NEWER_OF_BRANCH || kind == NEWER_OF_BUCKET {
             take::<8>(&mut bytes)?;
         }
-        if since.is_some_and(|since| since >= version) {
-            return None;
-        }
+        // So it rests on an older page: with nothing newer it would not have been written.
         let fits = |written: Height| written <= version && since.is_none_or(|since| written > since);
         let content = match kind {
-            BRANCH | NEWER_OF_BRANCH => NewerContent::Slots(slots(bytes, path, fits)?),
+            BRANCH | NEWER_OF_BRANCH => NewerContent::Slots(Box::new(slots(bytes, path, fits)?)),
             BUCKET | NEWER_OF_BUCKET => NewerContent::Leaves(leaves(bytes, path, fits)?),
             _ => return None,
         };
+        let is_empty = match &content {
+            NewerContent::Slots(slots) => slots.iter().all(|slot| *slot == Slot::Empty),
+            NewerContent::Leaves(leaves) => leaves.is_empty(),
+        };
         match (since, content) {
-            (Some(since), content) => Some(Stored::Newer(Box::new(Newer { since, content }))),
+            _ if is_empty => None,
+            (Some(since), content) => Some(Stored::Newer(Newer { since, content })),
             (None, NewerContent::Slots(slots)) => {
                 Some(Stored::Whole(Page::new(Content::Branch(Branch::of(&slots)), None)))
             }
@@ -202,7 +205,7 @@ impl Newer {
         let content = match (&self.content, &older.content) {
             (NewerContent::Slots(newer), Content::Branch(older)) => {
                 let mut slots = older.slots();
-                for (slot, newer) in slots.iter_mut().zip(newer) {
+                for (slot, newer) in slots.iter_mut().zip(&**newer) {
                     if *newer != Slot::Empty {
                         *slot = *newer;
                     }
