@@ -70,6 +70,17 @@ pub enum Input {
     Persisted(u64),
 }
 
+impl Input {
+    /// The transactions, if it is nothing else: of a client, or pushed or pulled from a peer.
+    pub fn transactions(&self) -> Option<&[VerifiedTransaction]> {
+        match self {
+            Input::Submit { transactions, .. }
+            | Input::Peer { frame: PeerInput::Transactions { transactions, .. }, .. } => Some(transactions),
+            _ => None,
+        }
+    }
+}
+
 /// A verified frame of a peer.
 #[derive(Debug, Clone)]
 pub enum PeerInput {

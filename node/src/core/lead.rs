@@ -2,8 +2,12 @@
 //!
 //! With nothing in flight, a leader proposes as soon as there is a transaction. With proposals in
 //! flight it waits until a whole block is there, or a fraction 1/W of the usual time to commit has
-//! passed since the last proposal: blocks are then as large as the load offers, and on a slow network
-//! the window is used evenly.
+//! passed since the last proposal, and no less than [`APART`]: blocks are then as large as the load
+//! offers, and on a slow network the window is used evenly.
+//!
+//! Why not sooner: a block costs every validator two syncs, two signatures and some twenty messages,
+//! whatever it holds. Many small blocks would take the processors that the transactions need, and each
+//! would come later for it.
 
 use super::Core;
 use quorate_ledger::Store;
@@ -17,6 +21,9 @@ use std::time::Duration;
 /// How long a leader waits after none of the transactions it holds could stand in a block, before it
 /// looks through them again. A commit ends the wait.
 const FRUITLESS_PAUSE: Duration = Duration::from_millis(20);
+
+/// The least time from a proposal to the next while one is in flight, unless there is a whole block.
+const APART: Duration = Duration::from_millis(20);
 
 /// The usual time to commit, before any is known.
 const FIRST_GUESS: Duration = Duration::from_millis(8);
@@ -61,7 +68,7 @@ impl<S: Store> Core<S> {
         let window = u32::try_from(self.committee.window).unwrap_or(u32::MAX);
         match self.pace.fruitless {
             Some(at) => at.saturating_add(FRUITLESS_PAUSE),
-            None => self.pace.last.saturating_add(self.pace.usual / window.max(1)),
+            None => self.pace.last.saturating_add((self.pace.usual / window.max(1)).max(APART)),
         }
     }
 

@@ -89,7 +89,29 @@ pub struct Core<S: Store> {
 impl<S: Store> Core<S> {
     /// Takes one input, and does all that follows from it.
     pub fn step(&mut self, now: Now, input: Input) {
+        self.step_all(now, [input]);
+    }
+
+    /// Takes inputs, and does all that follows from each before it takes the next; except that
+    /// transactions are gathered, so that what follows is done once, and one frame to each peer has them.
+    pub fn step_all(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>) {
         self.now = now;
+        let mut gathered = false;
+        for input in inputs {
+            // These are put to ledger, mempool and gossip, and nothing to the replica, which must be heard
+            // after every word.
+            gathered = input.transactions().is_some();
+            self.take(input);
+            if !gathered {
+                self.settle();
+            }
+        }
+        if gathered {
+            self.settle();
+        }
+    }
+
+    fn take(&mut self, input: Input) {
         match input {
             Input::Tick => {}
             Input::PeerUp(peer) => self.peer_up(peer),
@@ -98,7 +120,6 @@ impl<S: Store> Core<S> {
             Input::Submit { ticket, transactions } => self.on_submit(ticket, transactions),
             Input::Persisted(number) => self.on_persisted(number),
         }
-        self.settle();
     }
 
     /// The next work for the driver. To be called until it gives nothing.

@@ -208,6 +208,11 @@ impl Cluster {
     }
 
     fn submit(&mut self, i: usize, count: u64, nonce: u64) {
+        let submission = self.submission(i, count, nonce);
+        self.input(i, submission);
+    }
+
+    fn submission(&self, i: usize, count: u64, nonce: u64) -> Input {
         let key = keys(i).0;
         let expires_at = self.clock().wall.plus_ms(60_000);
         let transactions = (0..count).map(|k| {
@@ -221,8 +226,7 @@ impl Cluster {
             let bytes = codec::encode_bytes(&transaction.sign(&key));
             verify_transaction(&self.genesis.chain, bytes).unwrap()
         });
-        let transactions = transactions.collect();
-        self.input(i, Input::Submit { ticket: Ticket(nonce), transactions });
+        Input::Submit { ticket: Ticket(nonce), transactions: transactions.collect() }
     }
 
     /// Runs until `done`, at most `limit` of fake time; true if it was reached.
@@ -302,6 +306,49 @@ fn four_validators_commit_what_any_of_them_was_given() {
         assert_eq!((status.mempool_transactions, status.gossip_duplicates), (0, 0));
         assert_eq!(status.view.0, 0, "no leader was suspected");
     }
+}
+
+/// What one step takes in leaves in one frame for each peer, and every submission has its answer.
+#[test]
+fn transactions_taken_together_are_sent_together() {
+    let mut cluster = Cluster::new(4, Parameters::default());
+    let submissions: Vec<Input> = (0..3).map(|nonce| cluster.submission(1, 2, 2 * nonce)).collect();
+    let now = cluster.clock();
+    let core = cluster.cores[1].as_mut().unwrap();
+    core.step_all(now, submissions);
+    let (mut frames, mut answered) = (Vec::new(), 0);
+    while let Some(ready) = core.take_ready() {
+        frames.extend(ready.now.into_iter().filter(|out| out.lane == Lane::Gossip));
+        answered += ready.reports.iter().filter(|report| matches!(report, Report::Admission { .. })).count();
+    }
+    assert_eq!((frames.len(), answered), (3, 3));
+    for out in frames {
+        match codec::decode(&out.frame, wire::MAX_GOSSIP_FRAME) {
+            Ok(wire::PeerFrame::Transactions { transactions, .. }) => assert_eq!(transactions.len(), 6),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// With nothing in flight a leader proposes at once; else not before the pause is over, unless there is a
+/// whole block.
+#[test]
+fn proposals_in_flight_are_apart() {
+    let parameters = Parameters { max_block_transactions: 5, ..Parameters::default() };
+    let mut cluster = Cluster::new(4, parameters);
+    // Nothing commits, so whatever is proposed stays in flight.
+    cluster.drop = Box::new(|_, _, _| true);
+    let pending = |cluster: &Cluster| cluster.cores[0].as_ref().unwrap().footprint().pending_blocks;
+    cluster.submit(0, 1, 0);
+    assert_eq!(pending(&cluster), 1, "at once");
+    let first = cluster.now;
+    cluster.now += Duration::from_millis(1);
+    cluster.submit(0, 1, 1);
+    assert_eq!(pending(&cluster), 1);
+    assert!(cluster.run(seconds(1), |cluster| pending(cluster) == 2));
+    assert_eq!(cluster.now - first, Duration::from_millis(20));
+    cluster.submit(0, 5, 2);
+    assert_eq!(pending(&cluster), 3, "a whole block");
 }
 
 #[test]

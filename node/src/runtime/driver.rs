@@ -35,9 +35,9 @@ impl Driver {
         self.hand_on();
         loop {
             let deadline = self.clock.instant(self.core.deadline());
-            let input = match self.mailbox.next(deadline, self.queue.is_behind()) {
-                Next::Input(input) => input,
-                Next::Tick => Input::Tick,
+            let inputs = match self.mailbox.next(deadline, self.queue.is_behind()) {
+                Next::Inputs(inputs) => inputs,
+                Next::Tick => vec![Input::Tick],
                 Next::Query(query) => {
                     self.answer(query);
                     continue;
@@ -45,7 +45,7 @@ impl Driver {
                 Next::Stop => return,
             };
             let now = self.clock.now();
-            self.core.step(now, input);
+            self.core.step_all(now, inputs);
             self.metrics.stepped(self.clock.monotonic().saturating_sub(now.monotonic));
             self.hand_on();
         }

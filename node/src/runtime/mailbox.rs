@@ -88,8 +88,8 @@ pub enum Query {
 /// What the core's thread does next.
 #[derive(Debug)]
 pub enum Next {
-    /// Step with this.
-    Input(Input),
+    /// Step with these: with one, or with several that are nothing but transactions.
+    Inputs(Vec<Input>),
     /// The deadline came.
     Tick,
     /// Answer this.
@@ -100,6 +100,9 @@ pub enum Next {
 
 /// Questions that may wait for the core. More are refused: whoever asks is told that it is busy.
 const MAX_QUERIES: usize = 256;
+
+/// Transactions in one step, unless a frame has more: votes wait for as long as that takes.
+const GATHERED: usize = 256;
 
 struct Waiting {
     inputs: [VecDeque<(Input, Claim)>; 4],
@@ -199,18 +202,18 @@ impl Mailbox {
                 }
                 // Votes before everything; then what storage says, for votes wait on that as well.
                 if let Some((input, _claim)) = waiting.inputs[0].pop_front() {
-                    return Next::Input(input);
+                    return Next::Inputs(vec![input]);
                 }
             }
             if let Some(number) = waiting.persisted.take() {
-                return Next::Input(Input::Persisted(number));
+                return Next::Inputs(vec![Input::Persisted(number)]);
             }
             if held_back {
                 waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            if let Some((input, _claim)) = waiting.inputs.iter_mut().find_map(VecDeque::pop_front) {
-                return Next::Input(input);
+            if let Some(queue) = waiting.inputs.iter_mut().find(|queue| !queue.is_empty()) {
+                return Next::Inputs(gather(queue));
             }
             let patience = deadline.saturating_duration_since(now).min(Duration::from_secs(3600));
             waiting = self.arrived.wait_timeout(waiting, patience).unwrap_or_else(PoisonError::into_inner).0;
@@ -224,10 +227,29 @@ impl Mailbox {
     }
 }
 
+/// Takes what is first, and while that is nothing but transactions, more of the kind.
+fn gather(queue: &mut VecDeque<(Input, Claim)>) -> Vec<Input> {
+    let mut inputs = Vec::new();
+    let mut gathered = 0;
+    while let Some((next, _)) = queue.front() {
+        // An empty one is work, too.
+        let count = next.transactions().map(|transactions| transactions.len().max(1));
+        if !inputs.is_empty() && count.is_none_or(|count| gathered + count > GATHERED) {
+            break;
+        }
+        inputs.extend(queue.pop_front().map(|(input, _claim)| input));
+        match count {
+            Some(count) => gathered += count,
+            None => break,
+        }
+    }
+    inputs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::api::Ticket;
+    use crate::core::api::{PeerInput, Ticket};
     use quorate_types::ids::ValidatorIndex;
 
     fn far() -> Instant {
@@ -244,14 +266,36 @@ mod tests {
 
     fn name(next: &Next) -> &'static str {
         match next {
-            Next::Input(Input::PeerUp(_)) => "votes",
-            Next::Input(Input::Persisted(_)) => "persisted",
-            Next::Input(Input::Submit { .. }) => "clients",
-            Next::Input(_) => "other",
+            Next::Inputs(inputs) => match &inputs[0] {
+                Input::PeerUp(_) => "votes",
+                Input::Persisted(_) => "persisted",
+                Input::Submit { .. } => "clients",
+                _ => "other",
+            },
             Next::Tick => "tick",
             Next::Query(_) => "query",
             Next::Stop => "stop",
         }
+    }
+
+    fn inputs(mailbox: &Mailbox) -> Vec<Input> {
+        match mailbox.next(far(), false) {
+            Next::Inputs(inputs) => inputs,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Nothing waits behind transactions that came after it.
+    #[test]
+    fn only_transactions_are_gathered() {
+        let mailbox = Mailbox::new();
+        let announced = || {
+            let frame = PeerInput::Announce(Vec::new());
+            (Input::Peer { from: ValidatorIndex(1), frame }, Claim::none())
+        };
+        mailbox.push(Class::Gossip, [announced(), announced(), submit(1), submit(2), announced(), submit(3)]);
+        let lengths: Vec<usize> = (0..5).map(|_| inputs(&mailbox).len()).collect();
+        assert_eq!(lengths, [1, 1, 2, 1, 1]);
     }
 
     #[test]
@@ -263,10 +307,11 @@ mod tests {
         mailbox.push(Class::Votes, [up()]);
         assert_eq!(name(&mailbox.next(Instant::now(), false)), "tick", "a timer waits for nothing");
         assert_eq!(name(&mailbox.next(far(), false)), "votes");
-        assert!(matches!(mailbox.next(far(), false), Next::Input(Input::Persisted(3))));
-        for ticket in 0..1000 {
-            let next = mailbox.next(far(), false);
-            assert!(matches!(next, Next::Input(Input::Submit { ticket: Ticket(t), .. }) if t == ticket));
+        assert!(matches!(&inputs(&mailbox)[..], [Input::Persisted(3)]));
+        let gathered: Vec<Vec<Input>> = (0..4).map(|_| inputs(&mailbox)).collect();
+        assert_eq!(gathered.iter().map(Vec::len).collect::<Vec<_>>(), [GATHERED, GATHERED, GATHERED, 232]);
+        for (expected, input) in (0..1000).zip(gathered.into_iter().flatten()) {
+            assert!(matches!(input, Input::Submit { ticket: Ticket(ticket), .. } if ticket == expected));
         }
         mailbox.stop();
         assert_eq!(name(&mailbox.next(far(), false)), "stop");

@@ -7,6 +7,10 @@
 //! Batches of one class may be verified at once by several threads; their results are handed to the
 //! core in the order in which the bytes arrived. So the messages of one sender keep their order, and a
 //! peer's going comes after its last message.
+//!
+//! A signature alone takes five times what one of a hundred takes, and every batch is a step of the core
+//! and a frame to each peer. So transactions that come one by one are taken [`APART`] from each other in
+//! time, or when there is a batch that is worth it; the first after a pause is taken at once.
 
 use super::clock::Clock;
 use super::faults::Faults;
@@ -30,6 +34,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Valid votes that the thread for votes remembers: those of some hundred blocks among 31 validators. At
 /// most twice as many take some 4 MB.
@@ -40,6 +45,15 @@ type Batch = Vec<(Work, Claim)>;
 
 /// Signatures in one batch: above that a batch is hardly cheaper for each, and only later done.
 const BATCH_SIGNATURES: usize = 1024;
+
+/// The least time between two batches of transactions, unless there are [`ENOUGH`].
+const APART: Duration = Duration::from_millis(5);
+
+/// Signatures that are worth a batch at any time.
+const ENOUGH: usize = 128;
+
+/// Votes in the queue from which on the thread for votes is not left alone with them.
+const MANY_VOTES: usize = 8;
 
 /// Encoded bytes that a signature is guessed to come with, to size a batch before decoding it.
 const BYTES_PER_SIGNATURE: usize = 256;
@@ -77,12 +91,47 @@ impl Work {
 #[derive(Default)]
 struct Line {
     queue: VecDeque<(Work, Claim)>,
+    /// Signatures that these are guessed to have.
+    signatures: usize,
+    /// When a batch was last taken; none was, at first.
+    taken_at: Option<Duration>,
     /// The number of the next batch to be taken.
     taken: u64,
     /// The number of the next batch to be handed on.
     delivered: u64,
     /// Finished batches that wait for one before them. At most one for each thread.
     finished: BTreeMap<u64, Vec<(Input, Claim)>>,
+}
+
+impl Line {
+    /// From when on a batch may be taken; `None` if there is nothing.
+    fn due(&self, class: Class) -> Option<Duration> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let waits = match class {
+            Class::Votes | Class::Sync => false,
+            Class::Clients | Class::Gossip => self.signatures < ENOUGH,
+        };
+        let last = self.taken_at.filter(|_| waits);
+        Some(last.map_or(Duration::ZERO, |at| at + APART))
+    }
+
+    /// The next batch, and its number.
+    fn take(&mut self, now: Duration) -> (u64, Batch) {
+        let mut batch = Vec::new();
+        let mut signatures = 0;
+        while signatures < BATCH_SIGNATURES
+            && let Some((work, claim)) = self.queue.pop_front()
+        {
+            signatures += work.guessed_signatures();
+            batch.push((work, claim));
+        }
+        self.signatures -= signatures;
+        self.taken_at = Some(now);
+        self.taken += 1;
+        (self.taken - 1, batch)
+    }
 }
 
 #[derive(Default)]
@@ -93,6 +142,9 @@ struct Lines {
 
 struct Shared {
     lines: Mutex<Lines>,
+    /// Told to the thread for votes.
+    voted: Condvar,
+    /// Told to the others.
     arrived: Condvar,
     committee: Arc<Committee>,
     repeats: wire::Repeats,
@@ -124,10 +176,10 @@ impl Pool {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> io::Result<Pool> {
-        let (lines, arrived) = (Mutex::default(), Condvar::new());
         let shared = Arc::new(Shared {
-            lines,
-            arrived,
+            lines: Mutex::default(),
+            voted: Condvar::new(),
+            arrived: Condvar::new(),
             committee,
             repeats: wire::Repeats::default(),
             mailbox,
@@ -158,6 +210,7 @@ impl Pool {
     /// Stops the threads after what they are at; the rest is dropped.
     pub(crate) fn stop(self) {
         self.shared.lines().stop = true;
+        self.shared.voted.notify_all();
         self.shared.arrived.notify_all();
         for thread in self.threads {
             if thread.join().is_err() {
@@ -170,9 +223,25 @@ impl Pool {
 impl PoolSender {
     /// Hands work in. The claim bounds how much there can be.
     pub(crate) fn push(&self, class: Class, work: Work, claim: Claim) {
-        self.0.lines().lines[class.index()].queue.push_back((work, claim));
-        // Votes must find the reserved thread, which others' wake-ups would otherwise use up.
-        self.0.arrived.notify_all();
+        let signatures = work.guessed_signatures();
+        let mut lines = self.0.lines();
+        let line = &mut lines.lines[class.index()];
+        line.queue.push_back((work, claim));
+        line.signatures += signatures;
+        let (queued, enough) = (line.queue.len(), line.signatures >= ENOUGH);
+        drop(lines);
+        if class == Class::Votes {
+            self.0.voted.notify_one();
+        }
+        // Of what is in a queue already, a thread knows: it is at work, or waits until that is due.
+        let news = match class {
+            Class::Votes => queued >= MANY_VOTES,
+            Class::Sync => true,
+            Class::Clients | Class::Gossip => queued == 1 || enough,
+        };
+        if news {
+            self.0.arrived.notify_one();
+        }
     }
 }
 
@@ -195,26 +264,31 @@ impl Shared {
     /// The next batch, its class and its number; `None` when the pool stops.
     fn take(&self, only_votes: bool) -> Option<(Class, u64, Batch)> {
         let classes = if only_votes { &Class::ALL[..1] } else { &Class::ALL[..] };
+        let told = if only_votes { &self.voted } else { &self.arrived };
         let mut lines = self.lines();
         loop {
             if lines.stop {
                 return None;
             }
-            if let Some(class) = classes.iter().find(|class| !lines.lines[class.index()].queue.is_empty()) {
-                let line = &mut lines.lines[class.index()];
-                let mut batch = Vec::new();
-                let mut signatures = 0;
-                while signatures < BATCH_SIGNATURES
-                    && let Some((work, claim)) = line.queue.pop_front()
-                {
-                    signatures += work.guessed_signatures();
-                    batch.push((work, claim));
+            let now = self.clock.monotonic();
+            let due = |lines: &Lines, class: &Class| lines.lines[class.index()].due(*class);
+            if let Some(class) = classes.iter().find(|class| due(&lines, class).is_some_and(|due| due <= now))
+            {
+                let (number, batch) = lines.lines[class.index()].take(now);
+                if !only_votes && classes.iter().any(|class| due(&lines, class).is_some()) {
+                    // Someone else is to wait for what is left while this one is at work.
+                    self.arrived.notify_one();
                 }
-                let number = line.taken;
-                line.taken += 1;
                 return Some((*class, number, batch));
             }
-            lines = self.arrived.wait(lines).unwrap_or_else(PoisonError::into_inner);
+            let next = classes.iter().filter_map(|class| due(&lines, class)).min();
+            lines = match next {
+                Some(next) => {
+                    let waited = told.wait_timeout(lines, next.saturating_sub(now));
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => told.wait(lines).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 
@@ -294,5 +368,62 @@ impl Shared {
             }
         }
         results
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(bytes: usize) -> (Work, Claim) {
+        let frame = Bytes::from(vec![0; bytes]);
+        (Work::Frame { from: ValidatorIndex(1), lane: Lane::Gossip, frame }, Claim::none())
+    }
+
+    fn put(line: &mut Line, bytes: usize) {
+        let (work, claim) = frame(bytes);
+        line.signatures += work.guessed_signatures();
+        line.queue.push_back((work, claim));
+    }
+
+    #[test]
+    fn a_stream_is_taken_in_batches_and_the_first_at_once() {
+        for class in [Class::Gossip, Class::Clients] {
+            let mut line = Line::default();
+            assert_eq!(line.due(class), None);
+            put(&mut line, 100);
+            assert_eq!(line.due(class), Some(Duration::ZERO));
+            let at = Duration::from_secs(7);
+            assert_eq!(line.take(at).1.len(), 1);
+            assert_eq!(line.due(class), None);
+            put(&mut line, 100);
+            put(&mut line, 100);
+            assert_eq!(line.due(class), Some(at + APART));
+            put(&mut line, ENOUGH * BYTES_PER_SIGNATURE);
+            assert_eq!(line.due(class), Some(Duration::ZERO), "it is worth a batch");
+            let (number, batch) = line.take(at);
+            assert_eq!((number, batch.len(), line.signatures), (1, 3, 0));
+        }
+    }
+
+    #[test]
+    fn what_agreement_waits_for_is_never_put_off() {
+        for class in [Class::Votes, Class::Sync] {
+            let mut line = Line::default();
+            put(&mut line, 100);
+            line.take(Duration::from_secs(7));
+            put(&mut line, 100);
+            assert_eq!(line.due(class), Some(Duration::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_batch_ends_when_it_is_full() {
+        let mut line = Line::default();
+        for _ in 0..5 {
+            put(&mut line, BATCH_SIGNATURES * BYTES_PER_SIGNATURE / 2);
+        }
+        let sizes: Vec<usize> = (0..3).map(|_| line.take(Duration::ZERO).1.len()).collect();
+        assert_eq!((sizes, line.signatures), (vec![2, 2, 1], 0));
     }
 }

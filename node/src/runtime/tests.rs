@@ -87,8 +87,11 @@ impl Bench {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             match self.mailbox.next(deadline, false) {
-                Next::Input(Input::Persisted(told)) if told == number => return,
-                Next::Input(Input::Persisted(told)) => assert!(told < number),
+                Next::Inputs(inputs) => match inputs[..] {
+                    [Input::Persisted(told)] if told == number => return,
+                    [Input::Persisted(told)] => assert!(told < number),
+                    _ => panic!("{number} was not written: {inputs:?}"),
+                },
                 other => panic!("{number} was not written: {other:?}"),
             }
         }
