@@ -28,15 +28,63 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Lane {
     pub(super) validator: Arc<Validator>,
     pub(super) up: bool,
-    /// Since when others report commits while this one, which has transactions too, says nothing.
-    pub(super) silent_since: Option<Instant>,
+    pub(super) silence: Silence,
     submissions: mpsc::Sender<Vec<Signed>>,
 }
 
 impl Lane {
     /// Hands transactions to the lane; false if it takes none.
-    pub(super) fn give(&self, batch: Vec<Signed>) -> bool {
+    pub(super) fn give(&mut self, batch: Vec<Signed>) -> bool {
+        self.silence.asked(Instant::now());
         self.submissions.try_send(batch).is_ok()
+    }
+}
+
+/// How long a lane with transactions may say nothing while others report commits. A validator that died
+/// without a word is noticed by this, long before its connection times out.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// How long it may say nothing when nobody else does either: a new view takes less. All that is under way
+/// may be with one validator that died, and then no other has a reason to suspect it.
+const STALL: Duration = Duration::from_secs(2);
+
+/// What is heard of a lane that has transactions, and what is not.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    /// Since when others report commits, and this one says nothing.
+    others: Option<Instant>,
+    /// Since when nothing has been heard of it: it was asked then, or last said something.
+    own: Option<Instant>,
+}
+
+impl Silence {
+    /// It was given transactions.
+    fn asked(&mut self, now: Instant) {
+        self.own.get_or_insert(now);
+    }
+
+    /// It has said something.
+    pub(super) fn heard(&mut self, now: Instant) {
+        *self = Silence { others: None, own: Some(now) };
+    }
+
+    /// Another lane has reported a commit.
+    pub(super) fn other_commits(&mut self, now: Instant) {
+        self.others.get_or_insert(now);
+    }
+
+    /// It has nothing to answer.
+    pub(super) fn is_idle(&mut self) {
+        *self = Silence::default();
+    }
+
+    /// For how long it has been silent, if that is too long. Of several that are silent alike the last is
+    /// left alone: `alone` says that no other is up.
+    pub(super) fn too_long(&self, now: Instant, alone: bool) -> Option<Duration> {
+        let longer = |since: Option<Instant>, limit: Duration| {
+            since.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent > limit)
+        };
+        longer(self.others, SILENCE).or_else(|| longer(self.own, STALL).filter(|_| !alone))
     }
 }
 
@@ -66,7 +114,8 @@ pub(super) fn lane(
     events: mpsc::Sender<LaneEvent>,
 ) -> (Lane, impl Future<Output = ()> + Send + 'static) {
     let (submissions, waiting) = mpsc::channel(WAITING);
-    let lane = Lane { validator: Arc::clone(&validator), up: false, silent_since: None, submissions };
+    let lane =
+        Lane { validator: Arc::clone(&validator), up: false, silence: Silence::default(), submissions };
     let task = Task { client, index, validator, finalities, events, waiting };
     (lane, task.run())
 }
@@ -242,6 +291,28 @@ impl Reader<'_> {
 mod tests {
     use super::*;
     use quorate_types::hash::Hash;
+
+    #[test]
+    fn silence_is_noticed_whether_others_commit_or_not() {
+        let start = Instant::now();
+        let ms = |ms| start + Duration::from_millis(ms);
+        let mut silence = Silence::default();
+        assert_eq!(silence.too_long(ms(60_000), false), None, "it was asked for nothing");
+        silence.asked(ms(0));
+        silence.asked(ms(1900));
+        assert_eq!(silence.too_long(ms(2000), false), None);
+        assert_eq!(silence.too_long(ms(2100), false), Some(Duration::from_millis(2100)));
+        assert_eq!(silence.too_long(ms(2100), true), None, "there is no other to go to");
+        silence.other_commits(ms(2200));
+        silence.other_commits(ms(3100));
+        assert_eq!(silence.too_long(ms(3200), true), None);
+        assert_eq!(silence.too_long(ms(3300), true), Some(Duration::from_millis(1100)));
+        silence.heard(ms(3400));
+        assert_eq!(silence.too_long(ms(5400), false), None);
+        assert_eq!(silence.too_long(ms(5500), false), Some(Duration::from_millis(2100)));
+        silence.is_idle();
+        assert_eq!(silence.too_long(ms(60_000), false), None);
+    }
 
     #[test]
     fn positions_follow_what_was_sent() {

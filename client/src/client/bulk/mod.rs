@@ -55,10 +55,6 @@ const LOOKUPS: usize = 16;
 /// How often waiting flights are looked at. Receipts are not waited for by this.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How long a lane with flights may say nothing while others report commits. A validator that died
-/// without a word is noticed by this, long before its connection times out.
-const SILENCE: Duration = Duration::from_secs(1);
-
 /// How a bulk run behaves.
 #[derive(Debug, Clone)]
 pub struct BulkOptions {
@@ -363,10 +359,11 @@ impl Run {
             News::Committed { height, outcomes } => {
                 self.heard(lane);
                 self.client.saw(height);
-                for other in self.handles.iter_mut().filter(|other| other.up) {
-                    other.silent_since.get_or_insert(now);
+                for (index, other) in self.handles.iter_mut().enumerate() {
+                    if other.up && index != lane {
+                        other.silence.other_commits(now);
+                    }
                 }
-                self.handles[lane].silent_since = None;
                 for (id, outcome) in outcomes {
                     self.commit(id, height, outcome, landed);
                 }
@@ -388,26 +385,29 @@ impl Run {
     /// A lane has spoken, so it is up.
     fn heard(&mut self, lane: usize) {
         let lane = &mut self.handles[lane];
-        (lane.up, lane.silent_since) = (true, None);
+        lane.up = true;
+        lane.silence.heard(Instant::now());
     }
 
     /// Gives to others what was sent to lanes that have fallen silent. They count as down until they
-    /// speak again.
+    /// speak again. While nobody reports a commit, the last one that is up stays up.
     fn leave_silent_lanes(&mut self) {
+        let now = Instant::now();
+        let mut up = self.handles.iter().filter(|lane| lane.up).count();
         for (index, lane) in self.handles.iter_mut().enumerate() {
-            let Some(since) = lane.silent_since else { continue };
             if !self.flights.any_on(index) {
-                lane.silent_since = None;
-            } else if lane.up && since.elapsed() > SILENCE {
-                tracing::info!(
-                    validator = lane.validator.name,
-                    "bulk: it says nothing; going on with the others"
-                );
-                // Look-ups ask it last from now on.
-                lane.validator.note(Some(&Fault::Slow(since.elapsed())));
-                lane.up = false;
-                self.flights.lane_down(index);
+                lane.silence.is_idle();
             }
+            let Some(silent) = lane.silence.too_long(now, up < 2).filter(|_| lane.up) else { continue };
+            tracing::info!(
+                validator = lane.validator.name,
+                "bulk: it says nothing; going on with the others"
+            );
+            // Look-ups ask it last from now on.
+            lane.validator.note(Some(&Fault::Slow(silent)));
+            lane.up = false;
+            up -= 1;
+            self.flights.lane_down(index);
         }
     }
 
