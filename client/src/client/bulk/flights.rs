@@ -15,6 +15,9 @@ const SUBMISSION_TRANSACTIONS: usize = 256;
 const SUBMISSION_BYTES: usize = 512 << 10;
 const _: () = assert!(SUBMISSION_TRANSACTIONS <= MAX_SUBMISSION);
 
+/// Fewer are not shared out: each share is a frame, and the receiver's signatures are cheaper together.
+const LEAST_SHARE: usize = 4;
+
 /// How long to wait when a validator has no room.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -117,8 +120,11 @@ impl Flights {
         self.flights.get(id).is_some_and(|flight| flight.is_expired(clock))
     }
 
-    /// Sends what is queued, in turn to the lanes that are up.
+    /// Sends what is queued, in turn to the lanes that are up, to each its share: if one validator had all
+    /// of it and died, the others would know of nothing that it should have proposed.
     pub(super) fn send(&mut self, lanes: &mut [Lane], now: Instant) {
+        let up = lanes.iter().filter(|lane| lane.up).count().max(1);
+        let share = self.queue.len().div_ceil(up).clamp(LEAST_SHARE, SUBMISSION_TRANSACTIONS);
         while !self.queue.is_empty() {
             let Some(index) = self.next_lane(lanes) else { return };
             let mut batch = Vec::new();
@@ -131,7 +137,7 @@ impl Flights {
                     continue;
                 };
                 let length = flight.signed.bytes().len();
-                let full = batch.len() >= SUBMISSION_TRANSACTIONS || bytes + length > SUBMISSION_BYTES;
+                let full = batch.len() >= share || bytes + length > SUBMISSION_BYTES;
                 if full && !batch.is_empty() {
                     break;
                 }

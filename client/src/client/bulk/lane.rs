@@ -40,13 +40,9 @@ impl Lane {
     }
 }
 
-/// How long a lane with transactions may say nothing while others report commits. A validator that died
-/// without a word is noticed by this, long before its connection times out.
+/// How long a lane with transactions may say nothing. A validator that died without a word is noticed by
+/// this, long before its connection times out.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// How long it may say nothing when nobody else does either: a new view takes less. All that is under way
-/// may be with one validator that died, and then no other has a reason to suspect it.
-const STALL: Duration = Duration::from_secs(2);
 
 /// What is heard of a lane that has transactions, and what is not.
 #[derive(Debug, Default)]
@@ -55,6 +51,16 @@ pub(super) struct Silence {
     others: Option<Instant>,
     /// Since when nothing has been heard of it: it was asked then, or last said something.
     own: Option<Instant>,
+}
+
+/// What to make of a silence that is too long.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Others report commits: something is wrong with this one, for so long.
+    Down(Duration),
+    /// Nobody does. All that is under way may be with one that died, and then no other has a reason to
+    /// suspect it: another should have it, too. It may as well be that a view is changing.
+    Share,
 }
 
 impl Silence {
@@ -78,13 +84,17 @@ impl Silence {
         *self = Silence::default();
     }
 
-    /// For how long it has been silent, if that is too long. Of several that are silent alike the last is
-    /// left alone: `alone` says that no other is up.
-    pub(super) fn too_long(&self, now: Instant, alone: bool) -> Option<Duration> {
-        let longer = |since: Option<Instant>, limit: Duration| {
-            since.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent > limit)
+    /// Whether it has been silent for too long; what it has is shared once in so long.
+    pub(super) fn too_long(&mut self, now: Instant) -> Option<Verdict> {
+        let longer = |since: Option<Instant>| {
+            since.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent > SILENCE)
         };
-        longer(self.others, SILENCE).or_else(|| longer(self.own, STALL).filter(|_| !alone))
+        if let Some(silent) = longer(self.others) {
+            return Some(Verdict::Down(silent));
+        }
+        longer(self.own)?;
+        self.own = Some(now);
+        Some(Verdict::Share)
     }
 }
 
@@ -297,21 +307,20 @@ mod tests {
         let start = Instant::now();
         let ms = |ms| start + Duration::from_millis(ms);
         let mut silence = Silence::default();
-        assert_eq!(silence.too_long(ms(60_000), false), None, "it was asked for nothing");
+        assert_eq!(silence.too_long(ms(60_000)), None, "it was asked for nothing");
         silence.asked(ms(0));
-        silence.asked(ms(1900));
-        assert_eq!(silence.too_long(ms(2000), false), None);
-        assert_eq!(silence.too_long(ms(2100), false), Some(Duration::from_millis(2100)));
-        assert_eq!(silence.too_long(ms(2100), true), None, "there is no other to go to");
-        silence.other_commits(ms(2200));
-        silence.other_commits(ms(3100));
-        assert_eq!(silence.too_long(ms(3200), true), None);
-        assert_eq!(silence.too_long(ms(3300), true), Some(Duration::from_millis(1100)));
+        silence.asked(ms(900));
+        assert_eq!(silence.too_long(ms(1000)), None);
+        assert_eq!(silence.too_long(ms(1100)), Some(Verdict::Share));
+        assert_eq!(silence.too_long(ms(2100)), None, "not again and again");
+        silence.other_commits(ms(1200));
+        silence.other_commits(ms(1900));
+        assert_eq!(silence.too_long(ms(2210)), Some(Verdict::Down(Duration::from_millis(1010))));
         silence.heard(ms(3400));
-        assert_eq!(silence.too_long(ms(5400), false), None);
-        assert_eq!(silence.too_long(ms(5500), false), Some(Duration::from_millis(2100)));
+        assert_eq!(silence.too_long(ms(4400)), None);
+        assert_eq!(silence.too_long(ms(4500)), Some(Verdict::Share));
         silence.is_idle();
-        assert_eq!(silence.too_long(ms(60_000), false), None);
+        assert_eq!(silence.too_long(ms(60_000)), None);
     }
 
     #[test]

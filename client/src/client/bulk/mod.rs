@@ -24,7 +24,7 @@ use crate::error::{ClientError, Complaint, Complaints, Fault};
 use crate::protocol::{MAX_IN_FLIGHT, SubmitError};
 use crate::verify::Finalities;
 use flights::{Flights, Step};
-use lane::{Lane, LaneEvent, News};
+use lane::{Lane, LaneEvent, News, Verdict};
 pub use latency::Latencies;
 use quorate_types::hash::TransactionId;
 use quorate_types::ids::Height;
@@ -389,25 +389,35 @@ impl Run {
         lane.silence.heard(Instant::now());
     }
 
-    /// Gives to others what was sent to lanes that have fallen silent. They count as down until they
-    /// speak again. While nobody reports a commit, the last one that is up stays up.
+    /// Gives to others what was sent to lanes that have fallen silent. If others report commits, they count
+    /// as down until they speak again.
     fn leave_silent_lanes(&mut self) {
         let now = Instant::now();
-        let mut up = self.handles.iter().filter(|lane| lane.up).count();
-        for (index, lane) in self.handles.iter_mut().enumerate() {
+        let mut shared = Vec::new();
+        for (index, lane) in self.handles.iter_mut().enumerate().filter(|(_, lane)| lane.up) {
             if !self.flights.any_on(index) {
                 lane.silence.is_idle();
             }
-            let Some(silent) = lane.silence.too_long(now, up < 2).filter(|_| lane.up) else { continue };
-            tracing::info!(
-                validator = lane.validator.name,
-                "bulk: it says nothing; going on with the others"
-            );
-            // Look-ups ask it last from now on.
-            lane.validator.note(Some(&Fault::Slow(silent)));
+            match lane.silence.too_long(now) {
+                None => continue,
+                Some(Verdict::Share) => shared.push(index),
+                Some(Verdict::Down(silent)) => {
+                    let validator = &lane.validator;
+                    tracing::info!(
+                        validator = validator.name,
+                        "bulk: it says nothing; going on with the others"
+                    );
+                    // Look-ups ask it last from now on.
+                    validator.note(Some(&Fault::Slow(silent)));
+                }
+            }
             lane.up = false;
-            up -= 1;
             self.flights.lane_down(index);
+        }
+        if !shared.is_empty() {
+            // To those who are not silent, if there are any.
+            self.flights.send(&mut self.handles, now);
+            shared.into_iter().for_each(|index| self.handles[index].up = true);
         }
     }
 
