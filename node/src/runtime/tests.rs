@@ -132,6 +132,23 @@ async fn written_then_said_in_order() {
     assert_eq!((storage.standing, storage.guard.last()), (Standing::Settled, guard(200)));
 }
 
+/// One that has nothing to write says so, too, and goes on when there is space.
+#[tokio::test]
+async fn a_disk_that_fills_up_is_noticed_without_a_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = bench(dir.path(), 0);
+    while bench.disk.trouble().is_none() {
+        std::thread::yield_now();
+    }
+    bench.free.store(u64::MAX, Ordering::SeqCst);
+    while bench.disk.trouble().is_some() {
+        std::thread::yield_now();
+    }
+    bench.queue.push(ready(1));
+    bench.wait_persisted(1);
+    bench.finish().unwrap();
+}
+
 #[tokio::test]
 async fn a_full_disk_is_waited_for_and_nothing_is_said() {
     let dir = tempfile::tempdir().unwrap();

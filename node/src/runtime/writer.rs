@@ -34,7 +34,7 @@ const GROUP_BYTES: usize = 16 << 20;
 const BACKLOG_READIES: usize = 512;
 const BACKLOG_BYTES: usize = 128 << 20;
 
-/// How often a full disk is looked at.
+/// How often a full disk is looked at, and any disk to which nothing is written.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long RocksDB may refuse although there is room, before it is reopened.
@@ -127,14 +127,13 @@ impl WriteQueue {
         self.changed.notify_all();
     }
 
-    /// The next group, at least one; `None` when closed and empty.
+    /// The next group, or an empty one if none comes for a while; `None` when closed and empty.
     fn take(&self) -> Option<Vec<Ready>> {
-        let mut waiting = self.waiting();
-        while waiting.readies.is_empty() {
-            if waiting.closing {
-                return None;
-            }
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        let is_empty = |waiting: &mut Waiting| waiting.readies.is_empty() && !waiting.closing;
+        let waited = self.changed.wait_timeout_while(self.waiting(), LOOK_AGAIN, is_empty);
+        let mut waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if waiting.readies.is_empty() && waiting.closing {
+            return None;
         }
         let mut group = Vec::new();
         let mut bytes = 0;
@@ -242,6 +241,11 @@ impl Writer {
 
     fn write_all(&mut self) -> Result<(), StorageFailure> {
         while let Some(group) = self.queue.take() {
+            // Who has nothing to write has to know, too: it may be behind the others for want of whose
+            // blocks it writes nothing, and would call itself ready.
+            if group.is_empty() && !self.wait_for_room(0) {
+                return Ok(());
+            }
             if !self.write_group(&group)? {
                 return Ok(());
             }
