@@ -18,7 +18,7 @@
 //! | `Meta` | `ledger/ids/` height (8) | ids of the block's transactions with their expiry; removed once all have expired | ledger, each block |
 //! | `Meta` | any other prefix | the node's own facts | node |
 //! | `Nodes` | height (8), `ff` | root of the state tree after that block | ledger, each block |
-//! | `Nodes` | height (8), number of nibbles (1), nibbles packed two a byte | a page of the state tree as that block wrote it, whole or as changes of an older one ([`page_rests_on`](crate::page_rests_on)) | ledger, each page a block changes |
+//! | `Nodes` | height (8), number of nibbles (1), nibbles packed two a byte | a page of the state tree as that block wrote it, by itself or as what is newer than an older one ([`page_rests_on`](crate::page_rests_on)) | ledger, each page a block changes |
 //! | `Values` | height (8), state key hash (32) | the state value that block wrote | ledger, each key a block changes |
 //! | `History` | level (1), index (8) | hash of a complete subtree of the log of block hashes (32) | ledger, each block |
 //! | `Blocks` | height (8) | header, ids, outcomes and result of the committed block | node |

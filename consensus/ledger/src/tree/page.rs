@@ -1,9 +1,9 @@
 //! A page: part of the tree, in memory.
 //!
-//! A *bucket* holds a subtree of at most [`BUCKET_KEYS`] keys as its leaves, and whoever needs a node within makes
-//! it of them. A *branch* holds the first four levels of a larger one as 16 slots, each empty, a leaf, or a
-//! reference to a page below. Both are hashed alike: there are 16 nodes at the lower edge of the four levels,
-//! and 15 above them.
+//! A *bucket* holds a subtree of at most [`BUCKET_KEYS`] keys as its leaves, and whoever needs a node within
+//! makes it of them. A *branch* holds the first four levels of a larger one as 16 slots, each empty, a leaf,
+//! or a reference to a page below. Both are hashed alike: there are 16 nodes at the lower edge of the four
+//! levels, and 15 above them.
 
 use super::{BITS, Leaf, Path, Slot, bit, inner_hash};
 use quorate_types::hash::Hash;
