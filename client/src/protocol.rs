@@ -151,7 +151,7 @@ pub struct NodeStatus {
     pub name: String,
     /// Its index.
     pub validator: ValidatorIndex,
-    /// Its last committed block.
+    /// Its last committed block that is stored: whoever asks it for blocks up to this one gets them.
     pub height: Height,
     /// The hash of that block.
     pub block: BlockHash,

@@ -89,6 +89,12 @@ impl Load {
         *self.receipts.borrow()
     }
 
+    /// The highest block that a receipt so far has proved.
+    pub fn highest(&self) -> Height {
+        let acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        acknowledged.0.values().copied().max().unwrap_or_default()
+    }
+
     /// Waits for this many further receipts.
     ///
     /// # Errors

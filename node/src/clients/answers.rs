@@ -24,7 +24,7 @@ pub(super) async fn read<T: Send + 'static>(
 ) -> Result<T, Failure> {
     let permit = Arc::clone(&desk.reads).acquire_owned().await;
     let _permit = permit.map_err(|_| Failure::unavailable("the node is shutting down"))?;
-    let (store, tip) = (desk.store.clone(), *desk.committed.borrow());
+    let (store, tip) = (desk.store.clone(), desk.stored.borrow().height);
     let done = tokio::task::spawn_blocking(move || answer(&store, tip)).await;
     done.unwrap_or_else(|error| {
         tracing::error!(%error, "a read panicked");
@@ -104,10 +104,10 @@ pub(super) async fn blocks(
             "blocks begin at height 1; the genesis document stands for height 0",
         ));
     }
-    let mut committed = desk.committed.clone();
+    let mut stored = desk.stored.clone();
     let mut next = from;
     loop {
-        let tip = *committed.borrow_and_update();
+        let tip = stored.borrow_and_update().height;
         while next <= tip {
             let blocks = read(desk, move |store, _| collect(store, next, tip)).await?;
             next = next.plus(blocks.len() as u64);
@@ -117,7 +117,7 @@ pub(super) async fn blocks(
             return Ok(());
         }
         tokio::select! {
-            changed = committed.changed() => {
+            changed = stored.changed() => {
                 if changed.is_err() {
                     return Err(Failure::unavailable("the node is shutting down"));
                 }

@@ -24,14 +24,13 @@ mod submit;
 pub use router::{Router, Tickets};
 pub(crate) use submit::Submitted;
 
-use crate::runtime::{Class, Mailbox, Observer, PoolSender};
+use crate::runtime::{Class, Mailbox, Observer, PoolSender, Stored};
 use crate::storage::RocksStore;
 use bytes::Bytes;
 use quorate_client::protocol::{MAX_REQUEST_BYTES, Request, Response};
 use quorate_ledger::StoreError;
 use quorate_transport::{ClientStream, FrameReceiver, FrameSender, StreamError};
 use quorate_types::codec;
-use quorate_types::ids::Height;
 use quorate_types::keys::PublicKey;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +53,8 @@ pub struct Desk {
     pub(crate) mailbox: Arc<Mailbox>,
     /// Where submissions are verified.
     pub(crate) pool: PoolSender,
-    /// The last height whose block is stored; grows.
-    pub committed: watch::Receiver<Height>,
+    /// The last block that is stored; grows.
+    pub stored: watch::Receiver<Stored>,
     /// Why no more is served, once that is so.
     pub closing: watch::Receiver<Option<String>>,
     /// Reads at once.

@@ -9,7 +9,7 @@ use super::{MAX_MEMBER_IN_FLIGHT, encode};
 use crate::core::api::{CommittedBlock, Report, Ticket};
 use crate::core::records::{self, BlockTrees};
 use crate::metrics::Metrics;
-use crate::runtime::Faults;
+use crate::runtime::{Faults, Stored};
 use crate::storage::RocksStore;
 use quorate_client::protocol::{CommittedBatch, Response, SubmitError};
 use quorate_ledger::{Refusal, StoreError};
@@ -79,7 +79,7 @@ pub struct Router {
     store: RocksStore,
     faults: Arc<Faults>,
     metrics: Arc<Metrics>,
-    committed: watch::Sender<Height>,
+    stored: watch::Sender<Stored>,
     /// Who waits for a transaction, and at which of their positions. An entry goes when the
     /// transaction commits or expires, which every admitted one does within its lifetime; per member
     /// there are at most [`MAX_MEMBER_IN_FLIGHT`].
@@ -89,16 +89,16 @@ pub struct Router {
 }
 
 impl Router {
-    /// Nobody waits yet. `committed` is told of each block once it can be read.
+    /// Nobody waits yet. `stored` is told of each block once it can be read.
     pub fn new(
         tickets: Arc<Tickets>,
         store: RocksStore,
         faults: Arc<Faults>,
         metrics: Arc<Metrics>,
-        committed: watch::Sender<Height>,
+        stored: watch::Sender<Stored>,
     ) -> Router {
         let (waiting, by_member) = (HashMap::new(), HashMap::new());
-        Router { tickets, store, faults, metrics, committed, waiting, by_member, halted: None }
+        Router { tickets, store, faults, metrics, stored, waiting, by_member, halted: None }
     }
 
     /// Routes until the reports end.
@@ -208,9 +208,12 @@ impl Router {
                 stream.send(&Response::Committed(batch), count);
             }
         }
-        self.committed.send_if_modified(|known| {
-            let higher = height > *known;
-            *known = height.max(*known);
+        let timestamp = block.finality.header.timestamp;
+        self.stored.send_if_modified(|known| {
+            let higher = height > known.height;
+            if higher {
+                *known = Stored { height, block: block.hash, timestamp };
+            }
             higher
         });
     }

@@ -40,7 +40,7 @@ mod tests;
 
 pub use faults::Faults;
 pub use mailbox::{Claim, Class, Mailbox};
-pub use observer::{NoAnswer, Observer, not_ready};
+pub use observer::{NoAnswer, Observer, Stored, not_ready};
 pub(crate) use pool::{PoolSender, Work};
 pub use writer::{Disk, StorageFailure};
 
@@ -306,12 +306,14 @@ impl Running {
 
         let queue = Arc::<WriteQueue>::default();
         let (reports_in, reports) = mpsc::channel(REPORTS);
-        let (committed, committed_seen) = watch::channel(status.height);
+        let tip = Stored { height: status.height, block: status.block, timestamp: status.block_time };
+        let (stored, stored_seen) = watch::channel(tip);
         let (closing, closing_seen) = watch::channel(None);
         let observer = || Observer {
             mailbox: Arc::clone(&mailbox),
             node: Arc::clone(&node),
             disk: Arc::clone(&disk),
+            stored: stored_seen.clone(),
             queue: Arc::clone(&queue),
             founding: Arc::clone(&founding),
             me,
@@ -322,11 +324,11 @@ impl Running {
             observer: observer(),
             mailbox: Arc::clone(&mailbox),
             pool: pool.sender(),
-            committed: committed_seen,
+            stored: stored_seen.clone(),
             closing: closing_seen,
             reads: Arc::new(Semaphore::new(config.clients.max_reads.get())),
         };
-        let router = Router::new(tickets, store.clone(), faults, Arc::clone(&metrics), committed);
+        let router = Router::new(tickets, store.clone(), faults, Arc::clone(&metrics), stored);
 
         let (stop_http, http_stopped) = watch::channel(false);
         let mut services = JoinSet::new();

@@ -6,11 +6,11 @@ use crate::core::api::CoreStatus;
 use quorate_client::protocol::{NodeStatus, PeerStatus, Trace};
 use quorate_genesis::Founding;
 use quorate_transport::{Node, Stats};
-use quorate_types::hash::TransactionId;
-use quorate_types::ids::ValidatorIndex;
+use quorate_types::hash::{BlockHash, TransactionId};
+use quorate_types::ids::{Height, Timestamp, ValidatorIndex};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// How long the core may take to answer a question before the node calls itself stuck. It answers
 /// between two steps, and no step takes a second.
@@ -21,6 +21,18 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[error("the node is busy or shutting down; ask again")]
 pub struct NoAnswer;
 
+/// The last block that is stored here, so that whoever reads it or asks for blocks up to it gets them. The
+/// core is ahead of it by what waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its height; 0 if only the genesis document is there.
+    pub height: Height,
+    /// Its hash.
+    pub block: BlockHash,
+    /// Its time.
+    pub timestamp: Timestamp,
+}
+
 /// A view of the whole node.
 pub struct Observer {
     /// Asks the core.
@@ -29,6 +41,8 @@ pub struct Observer {
     pub node: Arc<Node>,
     /// Knows the disk.
     pub disk: Arc<Disk>,
+    /// Knows the last block.
+    pub stored: watch::Receiver<Stored>,
     /// Knows what waits for the disk.
     pub queue: Arc<WriteQueue>,
     /// Knows the names.
@@ -100,15 +114,16 @@ impl Observer {
                 bytes_out: peer.lanes.iter().map(|lane| lane.bytes_out).sum(),
             }
         });
+        let stored = *self.stored.borrow();
         let duplicates = core.gossip_duplicates.saturating_mul(1000).checked_div(core.gossip_first);
         NodeStatus {
             chain: self.founding.chain(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             name: self.name(self.me).to_owned(),
             validator: self.me,
-            height: core.height,
-            block: core.block,
-            block_time: core.block_time,
+            height: stored.height,
+            block: stored.block,
+            block_time: stored.timestamp,
             view: core.view,
             leader: core.leader,
             phase: core.phase.to_owned(),
