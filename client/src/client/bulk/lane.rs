@@ -40,9 +40,18 @@ impl Lane {
     }
 }
 
-/// How long a lane with transactions may say nothing. A validator that died without a word is noticed by
-/// this, long before its connection times out.
+/// How long a lane with transactions may say nothing, at least. A validator that died without a word is
+/// noticed by this, long before its connection times out.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// Shares in a row after which the wait for the next one grows no more.
+const DOUBLINGS: u32 = 4;
+
+/// How long a lane may say nothing where a transaction usually takes so long: validators with more work than
+/// they can do are late, and would be later still if all of it came to them again.
+pub(super) fn patience(usual: Duration, most: Duration) -> Duration {
+    (2 * usual).min(most).max(SILENCE)
+}
 
 /// What is heard of a lane that has transactions, and what is not.
 #[derive(Debug, Default)]
@@ -51,6 +60,8 @@ pub(super) struct Silence {
     others: Option<Instant>,
     /// Since when nothing has been heard of it: it was asked then, or last said something.
     own: Option<Instant>,
+    /// How often what it has was shared since it was last heard.
+    shares: u32,
 }
 
 /// What to make of a silence that is too long.
@@ -71,7 +82,7 @@ impl Silence {
 
     /// It has said something.
     pub(super) fn heard(&mut self, now: Instant) {
-        *self = Silence { others: None, own: Some(now) };
+        *self = Silence { own: Some(now), ..Silence::default() };
     }
 
     /// Another lane has reported a commit.
@@ -84,16 +95,18 @@ impl Silence {
         *self = Silence::default();
     }
 
-    /// Whether it has been silent for too long; what it has is shared once in so long.
-    pub(super) fn too_long(&mut self, now: Instant) -> Option<Verdict> {
-        let longer = |since: Option<Instant>| {
-            since.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent > SILENCE)
+    /// Whether it has been silent for longer than `patience`. What it has is shared after that time, and
+    /// then each time after twice as long as the last.
+    pub(super) fn too_long(&mut self, now: Instant, patience: Duration) -> Option<Verdict> {
+        let longer = |since: Option<Instant>, than: Duration| {
+            since.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent > than)
         };
-        if let Some(silent) = longer(self.others) {
+        if let Some(silent) = longer(self.others, patience) {
             return Some(Verdict::Down(silent));
         }
-        longer(self.own)?;
+        longer(self.own, patience * (1 << self.shares.min(DOUBLINGS)))?;
         self.own = Some(now);
+        self.shares += 1;
         Some(Verdict::Share)
     }
 }
@@ -306,21 +319,39 @@ mod tests {
     fn silence_is_noticed_whether_others_commit_or_not() {
         let start = Instant::now();
         let ms = |ms| start + Duration::from_millis(ms);
+        let after = |silence: &mut Silence, now: u64| silence.too_long(ms(now), SILENCE);
         let mut silence = Silence::default();
-        assert_eq!(silence.too_long(ms(60_000)), None, "it was asked for nothing");
+        assert_eq!(after(&mut silence, 60_000), None, "it was asked for nothing");
         silence.asked(ms(0));
         silence.asked(ms(900));
-        assert_eq!(silence.too_long(ms(1000)), None);
-        assert_eq!(silence.too_long(ms(1100)), Some(Verdict::Share));
-        assert_eq!(silence.too_long(ms(2100)), None, "not again and again");
+        assert_eq!(after(&mut silence, 1000), None);
+        assert_eq!(after(&mut silence, 1100), Some(Verdict::Share));
+        assert_eq!(after(&mut silence, 2200), None, "not again and again");
         silence.other_commits(ms(1200));
         silence.other_commits(ms(1900));
-        assert_eq!(silence.too_long(ms(2210)), Some(Verdict::Down(Duration::from_millis(1010))));
+        assert_eq!(after(&mut silence, 2210), Some(Verdict::Down(Duration::from_millis(1010))));
         silence.heard(ms(3400));
-        assert_eq!(silence.too_long(ms(4400)), None);
-        assert_eq!(silence.too_long(ms(4500)), Some(Verdict::Share));
+        assert_eq!(after(&mut silence, 4400), None);
+        assert_eq!(after(&mut silence, 4500), Some(Verdict::Share), "heard, it starts anew");
         silence.is_idle();
-        assert_eq!(silence.too_long(ms(60_000)), None);
+        assert_eq!(after(&mut silence, 60_000), None);
+    }
+
+    #[test]
+    fn what_waits_for_busy_validators_is_not_sent_to_them_again_and_again() {
+        let seconds = Duration::from_secs;
+        assert_eq!(patience(Duration::from_millis(20), seconds(10)), SILENCE);
+        assert_eq!(patience(seconds(3), seconds(10)), seconds(6));
+        assert_eq!(patience(seconds(60), seconds(10)), seconds(10));
+        let start = Instant::now();
+        let mut silence = Silence::default();
+        silence.asked(start);
+        let shared = (1..=120).filter(|now| silence.too_long(start + seconds(*now), SILENCE).is_some());
+        assert_eq!(shared.collect::<Vec<u64>>(), [2, 5, 10, 19, 36, 53, 70, 87, 104]);
+        let mut busy = Silence::default();
+        busy.asked(start);
+        busy.other_commits(start + seconds(1));
+        assert_eq!(busy.too_long(start + seconds(6), seconds(6)), None, "others are late as well");
     }
 
     #[test]

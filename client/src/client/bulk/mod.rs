@@ -55,6 +55,9 @@ const LOOKUPS: usize = 16;
 /// How often waiting flights are looked at. Receipts are not waited for by this.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Transactions of which the last has told how long one takes of late: a mean with a weight of one in so many.
+const OF_LATE: u32 = 64;
+
 /// How a bulk run behaves.
 #[derive(Debug, Clone)]
 pub struct BulkOptions {
@@ -193,6 +196,8 @@ struct Run {
     signing_lines: usize,
     lookups: JoinSet<(TransactionId, Option<(Height, Outcome)>)>,
     totals: BulkTotals,
+    /// How long a transaction took of late.
+    usual: Duration,
     /// Of lanes that were never up: what is wrong with each.
     down: HashMap<usize, Fault>,
     ever_up: bool,
@@ -225,6 +230,7 @@ impl Run {
             signing_lines: 0,
             lookups: JoinSet::new(),
             totals: BulkTotals::default(),
+            usual: Duration::ZERO,
             down: HashMap::new(),
             ever_up: false,
         }
@@ -393,12 +399,13 @@ impl Run {
     /// as down until they speak again.
     fn leave_silent_lanes(&mut self) {
         let now = Instant::now();
+        let patience = lane::patience(self.usual, self.client.inner.timeout);
         let mut shared = Vec::new();
         for (index, lane) in self.handles.iter_mut().enumerate().filter(|(_, lane)| lane.up) {
             if !self.flights.any_on(index) {
                 lane.silence.is_idle();
             }
-            match lane.silence.too_long(now) {
+            match lane.silence.too_long(now, patience) {
                 None => continue,
                 Some(Verdict::Share) => shared.push(index),
                 Some(Verdict::Down(silent)) => {
@@ -431,6 +438,7 @@ impl Run {
         // The same block may be reported by several validators.
         if let Some(started) = self.flights.started(&id) {
             let latency = started.elapsed();
+            self.usual = (self.usual * (OF_LATE - 1) + latency) / OF_LATE;
             self.land(id, Fate::Committed { height, outcome, latency }, landed);
         }
     }
