@@ -67,7 +67,7 @@ fn long_chains_are_audited_in_groups() {
     let first = chain.transaction(vec![create]);
     chain.commit(vec![first], true);
     for height in 2..=300u64 {
-        // Keys enough that the tree has pages beyond what its cache keeps by chance.
+        // Keys enough that most pages are stored as what changed.
         let puts = (0..40).map(|n| put("n", &format!("{}", (height * 40 + n) * 7919 % 2000), "v"));
         let transaction = chain.transaction(puts.collect());
         chain.commit(vec![transaction], height % 5 == 0);

@@ -6,8 +6,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is the test's finding")]
 
+use quorate_node::storage::Standing;
 use quorate_tests::fuzz::corpus::{self, Seed};
-use quorate_tests::fuzz::{TARGETS, memory, mutate, target};
+use quorate_tests::fuzz::{TARGETS, disk, memory, mutate, target};
 use quorate_types::codec::{self, DecodeError};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
@@ -169,6 +170,17 @@ fn the_corpus_is_what_its_generator_makes() {
         assert!(found == seed.bytes, "{} has changed", path(seed).display());
     }
     assert!(bytes < 400 << 10, "a corpus of {bytes} bytes");
+}
+
+/// An input that is refused at the door says nothing of what lies behind it.
+#[test]
+fn the_guard_files_of_the_corpus_are_believed() {
+    install_meter();
+    for seed in corpus::seeds().iter().filter(|seed| seed.target == "guard") {
+        if ["first", "second", "both"].contains(&seed.name.as_str()) {
+            assert_eq!(disk::guard_standing(&seed.bytes), Standing::Settled, "{}", seed.name);
+        }
+    }
 }
 
 /// Runs one input of one target, named as `target:file`.

@@ -331,8 +331,12 @@ impl<S: Store> Update<'_, '_, S> {
 
     /// What becomes of these leaves, which are ascending.
     fn merged(&self, before: &[Leaf], path: &Path, changes: &[Change]) -> Merged {
-        let mut merged =
-            Merged { leaves: Vec::with_capacity(before.len() + changes.len()), changed: 0, only_newer: true };
+        // Room for just these, unless some go: nothing is moved once they are gathered.
+        let is_new = |change: &&Change| {
+            change.leaf.is_some() && before.binary_search_by(|leaf| leaf.key.cmp(&change.key)).is_err()
+        };
+        let room = before.len() + changes.iter().filter(is_new).count();
+        let mut merged = Merged { leaves: Vec::with_capacity(room), changed: 0, only_newer: true };
         let mut before = before.iter().peekable();
         for change in changes {
             while let Some(leaf) = before.next_if(|leaf| leaf.key < change.key) {

@@ -133,6 +133,9 @@ pub fn receipt_file(bytes: &[u8]) {
 /// A proof of the state, tried under every root of the chain and for every key.
 pub fn state_proof(bytes: &[u8]) {
     let Some(proof) = canonical::<StateProof>(bytes, MAX_RESPONSE_BYTES) else { return };
+    // The siblings come first, and they say how many they are.
+    let siblings = bytes.first_chunk().map(|count| u64::from_le_bytes(*count));
+    assert!(siblings.is_some_and(|count| count <= 256), "a key has 256 bits: {siblings:?} siblings");
     let chain = chain();
     for height in (0..).map(Height).take(chain.blocks.len() + 1) {
         let root = quorate_ledger::state_root(&chain.store, height);

@@ -363,7 +363,7 @@ fn disks(seeds: &mut Seeds) {
     seeds.add("export", "claims-33-mib", claims);
 }
 
-/// A guard file as its module documents it; its target replaces the inode.
+/// A guard file as its module documents it; its target replaces inode and time of birth.
 fn guard_file(slots: [Option<u64>; 2], guard: &Guard) -> Vec<u8> {
     let mut file = vec![0u8; 4096 + 512];
     for (offset, sequence) in [0, 4096].into_iter().zip(slots) {
@@ -376,6 +376,7 @@ fn guard_file(slots: [Option<u64>; 2], guard: &Guard) -> Vec<u8> {
             slot.extend(number.to_le_bytes());
         }
         slot.push(0);
+        slot.extend(0u64.to_le_bytes());
         let checksum = Hash::of(&[&slot]);
         slot.extend(checksum.0);
         file[offset..offset + slot.len()].copy_from_slice(&slot);

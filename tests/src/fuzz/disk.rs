@@ -18,7 +18,7 @@ use quorate_types::hash::{ChainId, Hash};
 use quorate_types::ids::{Height, ValidatorIndex, View};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// A directory of its own in memory, where there is such a file system.
@@ -141,14 +141,21 @@ fn open(store: &MemoryStore, is_sound: bool) {
     }
 }
 
-/// The guard file, judged apart from the code that reads it. A slot that names inode 1 is meant to be no
-/// copy: it gets the file's own, and a checksum that is right if it was.
+/// The guard file, judged apart from the code that reads it.
 pub fn guard(bytes: &[u8]) {
+    guard_standing(bytes);
+}
+
+/// The same, and what it was found to be. A slot that names inode 1 is meant to be no copy: it gets the
+/// file's own inode and time of birth, and a checksum that is right if it was.
+pub fn guard_standing(bytes: &[u8]) -> Standing {
     let (home, id) = (directory(), chain().genesis.chain);
     let path = file(&home, "guard", bytes);
-    let inode = std::fs::metadata(&path).expect("just made").ino();
+    let metadata = std::fs::metadata(&path).expect("just made");
+    let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+    let born = u64::try_from(born.unwrap_or_default().as_nanos()).expect("before the year 2554");
     let mut bytes = bytes.to_vec();
-    SLOTS.iter().for_each(|offset| own(&mut bytes, *offset, inode));
+    SLOTS.iter().for_each(|offset| own(&mut bytes, *offset, metadata.ino(), born));
     std::fs::write(&path, &bytes).expect("a temporary file can be written");
     let bytes = &bytes[..];
     let held = Guard { view: View(2), height: Height(5), committed: Height(4), votes: 2 };
@@ -167,21 +174,26 @@ pub fn guard(bytes: &[u8]) {
         | (Standing::Behind { .. }, Standing::Behind { .. }) => {}
         (before, after) => assert_eq!(before, after, "what was found is forgotten"),
     }
+    standing
 }
 
 /// Where the slots of a guard file are.
 const SLOTS: [usize; 2] = [0, 4096];
 
-fn own(bytes: &mut [u8], offset: usize, inode: u64) {
+/// How much of a slot its checksum covers; the time of birth comes last.
+const CHECKED: usize = 97;
+
+fn own(bytes: &mut [u8], offset: usize, inode: u64, born: u64) {
     let Some(slot) = bytes.get_mut(offset..offset + 512) else { return };
     if !slot.starts_with(b"QRTGUARD") || slot[16..24] != 1u64.to_le_bytes() {
         return;
     }
-    let was_right = Hash::of(&[&slot[..89]]).0 == slot[89..121];
+    let was_right = Hash::of(&[&slot[..CHECKED]]).0 == slot[CHECKED..CHECKED + 32];
     slot[16..24].copy_from_slice(&inode.to_le_bytes());
+    slot[CHECKED - 8..CHECKED].copy_from_slice(&born.to_le_bytes());
     if was_right {
-        let checksum = Hash::of(&[&slot[..89]]);
-        slot[89..121].copy_from_slice(&checksum.0);
+        let checksum = Hash::of(&[&slot[..CHECKED]]);
+        slot[CHECKED..CHECKED + 32].copy_from_slice(&checksum.0);
     }
 }
 
@@ -191,7 +203,7 @@ fn is_whole_slot(bytes: &[u8], offset: usize, chain: &ChainId) -> bool {
     slot.is_some_and(|slot| {
         slot.starts_with(b"QRTGUARD")
             && slot[24..56] == chain.0.0
-            && Hash::of(&[&slot[..89]]).0 == slot[89..121]
+            && Hash::of(&[&slot[..CHECKED]]).0 == slot[CHECKED..CHECKED + 32]
     })
 }
 
