@@ -6,7 +6,7 @@ use crate::state::{StateKey, StateValue};
 use crate::store::Column;
 use crate::store::{MemoryStore, Store, StoreError, Write};
 use crate::table;
-use crate::tree::Slot;
+use crate::tree::{Slot, Written};
 use quorate_types::block::BlockResult;
 use quorate_types::codec;
 use quorate_types::hash::{BlockHash, ChainId, ResultHash};
@@ -95,8 +95,8 @@ impl Point {
     ) -> Vec<Write> {
         let height = self.tip.height;
         let mut writes = Vec::with_capacity(layer.pages.len() + layer.values.len() + completed.len() + 4);
-        for (path, page) in &layer.pages {
-            writes.push(Write::put(Column::Nodes, path.store_key(height), page.encode()));
+        for Written { path, stored, .. } in &layer.pages {
+            writes.push(Write::put(Column::Nodes, path.store_key(height), stored.clone()));
         }
         let mut root = Vec::new();
         layer.root.encode_into(&mut root);
@@ -148,7 +148,7 @@ pub(crate) fn found(genesis: &Genesis) -> (Point, Layer, Vec<Write>) {
     let mut reader = Reader::of_store(&store);
     let mut execution = Execution::new(&mut reader, &members, Slot::Empty, Height::GENESIS);
     for member in &genesis.members {
-        execution.found(StateKey::Member(member.key), StateValue::Member(member.clone()));
+        execution.found(&StateKey::Member(member.key), StateValue::Member(member.clone()));
     }
     let layer = execution.finish().expect("an empty tree has nothing to read");
     let result = BlockResult {

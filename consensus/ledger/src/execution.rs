@@ -23,7 +23,6 @@ use crate::reader::{Layer, Reader};
 use crate::state::{Asset, Entry, Namespace, StateKey, StateValue};
 use crate::store::{Store, StoreError};
 use crate::tree::{self, Change, Slot};
-use bytes::Bytes;
 use quorate_types::codec;
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
@@ -66,11 +65,12 @@ pub(crate) struct Execution<'a, 'r, S> {
     root: Slot,
     /// The block's height, and so the version of all it writes.
     height: Height,
-    /// What the block's transactions read and changed so far. Entries are here only once written:
-    /// their old values are never loaded, so that naming large ones costs nothing.
-    block: BTreeMap<StateKey, Seen>,
+    /// What the block's transactions read and changed so far, by the hash of the key, which is the order of
+    /// the tree. Entries are here only once written: their old values are never loaded, so that naming large
+    /// ones costs nothing.
+    block: BTreeMap<Hash, Seen>,
     /// What the transaction under execution changed so far.
-    transaction: BTreeMap<StateKey, Option<StateValue>>,
+    transaction: BTreeMap<Hash, Option<StateValue>>,
 }
 
 impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
@@ -84,8 +84,8 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
     }
 
     /// Writes a value outside of any transaction: a founding fact.
-    pub(crate) fn found(&mut self, key: StateKey, value: StateValue) {
-        self.block.insert(key, Seen { value: Some(value), changed: true });
+    pub(crate) fn found(&mut self, key: &StateKey, value: StateValue) {
+        self.block.insert(key.hash(), Seen { value: Some(value), changed: true });
     }
 
     /// Executes one transaction.
@@ -103,8 +103,8 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
                 Err(Stop::Store(error)) => return Err(error),
             }
         }
-        for (key, value) in std::mem::take(&mut self.transaction) {
-            self.block.insert(key, Seen { value, changed: true });
+        while let Some((place, value)) = self.transaction.pop_first() {
+            self.block.insert(place, Seen { value, changed: true });
         }
         Ok(Outcome::Applied)
     }
@@ -132,7 +132,7 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
             return Err(Failure::NamespaceExists.into());
         }
         let namespace = Namespace { owners: vec![*sender], writers: vec![*sender] };
-        self.set(key, Some(StateValue::Namespace(namespace)));
+        self.set(&key, Some(StateValue::Namespace(namespace)));
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
             self.member(key)?;
         }
         let namespace = Namespace { owners: owners.to_vec(), writers: writers.to_vec() };
-        self.set(StateKey::Namespace(name.to_owned()), Some(StateValue::Namespace(namespace)));
+        self.set(&StateKey::Namespace(name.to_owned()), Some(StateValue::Namespace(namespace)));
         Ok(())
     }
 
@@ -168,7 +168,7 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
             self.expect(&key, expected)?;
         }
         let entry = Entry { version: Version(self.height), value: value.to_vec() };
-        self.set(key, Some(StateValue::Entry(entry)));
+        self.set(&key, Some(StateValue::Entry(entry)));
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
         if let Some(expected) = expected {
             self.expect(&key, expected)?;
         }
-        self.set(key, None);
+        self.set(&key, None);
         Ok(())
     }
 
@@ -196,7 +196,7 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
         if self.get(&key)?.is_some() {
             return Err(Failure::AssetExists.into());
         }
-        self.set(key, Some(StateValue::Asset(Asset { issuer: *sender, supply: 0 })));
+        self.set(&key, Some(StateValue::Asset(Asset { issuer: *sender, supply: 0 })));
         Ok(())
     }
 
@@ -270,7 +270,7 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
     }
 
     fn set_asset(&mut self, name: &str, asset: Asset) {
-        self.set(StateKey::Asset(name.to_owned()), Some(StateValue::Asset(asset)));
+        self.set(&StateKey::Asset(name.to_owned()), Some(StateValue::Asset(asset)));
     }
 
     fn balance(&mut self, asset: &str, member: &PublicKey) -> Result<u128, Stop> {
@@ -283,53 +283,54 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
     /// A balance of 0 leaves the state.
     fn set_balance(&mut self, asset: &str, member: &PublicKey, units: u128) {
         let key = StateKey::Balance { asset: asset.to_owned(), member: *member };
-        self.set(key, (units > 0).then_some(StateValue::Balance(units)));
+        self.set(&key, (units > 0).then_some(StateValue::Balance(units)));
     }
 
-    fn set(&mut self, key: StateKey, value: Option<StateValue>) {
-        self.transaction.insert(key, value);
+    fn set(&mut self, key: &StateKey, value: Option<StateValue>) {
+        self.transaction.insert(key.hash(), value);
     }
 
     /// What `key` holds now. Not for entries: see [`Execution::entry_version`].
     fn get(&mut self, key: &StateKey) -> Result<Option<&StateValue>, StoreError> {
-        if !self.transaction.contains_key(key) && !self.block.contains_key(key) {
+        let place = key.hash();
+        if !self.transaction.contains_key(&place) && !self.block.contains_key(&place) {
             let value = read(self.reader, self.root, key)?;
-            self.block.insert(key.clone(), Seen { value, changed: false });
+            self.block.insert(place, Seen { value, changed: false });
         }
-        Ok(match self.transaction.get(key) {
+        Ok(match self.transaction.get(&place) {
             Some(value) => value.as_ref(),
-            None => self.block.get(key).and_then(|seen| seen.value.as_ref()),
+            None => self.block.get(&place).and_then(|seen| seen.value.as_ref()),
         })
     }
 
     /// The version of an entry, which the tree tells without its value being loaded.
     fn entry_version(&mut self, key: &StateKey) -> Result<Version, StoreError> {
-        let written = match self.transaction.get(key) {
+        let place = key.hash();
+        let written = match self.transaction.get(&place) {
             Some(value) => Some(value),
-            None => self.block.get(key).map(|seen| &seen.value),
+            None => self.block.get(&place).map(|seen| &seen.value),
         };
         Ok(match written {
             Some(Some(StateValue::Entry(entry))) => entry.version,
             Some(_) => Version::ABSENT,
-            None => tree::find(self.reader, self.root, &key.hash())?.map_or(Version::ABSENT, Version),
+            None => tree::find(self.reader, self.root, &place)?.map_or(Version::ABSENT, Version),
         })
     }
 
     /// Brings the tree up to date with everything the block changed.
     pub(crate) fn finish(self) -> Result<Layer, StoreError> {
-        let mut values: BTreeMap<Hash, Bytes> = BTreeMap::new();
+        let mut values = Vec::new();
         let mut changes = Vec::new();
-        for (key, seen) in self.block.iter().filter(|(_, seen)| seen.changed) {
-            let place = key.hash();
+        // Ascending by the hash of the key: so are the changes of the tree, and the values.
+        for (place, seen) in self.block.iter().filter(|(_, seen)| seen.changed) {
             let leaf = seen.value.as_ref().map(|value| {
                 let encoded = codec::encode_bytes(value);
-                let leaf = tree::leaf_hash(&place, &Hash::of(&[&encoded]));
-                values.insert(place, encoded);
+                let leaf = tree::leaf_hash(place, &Hash::of(&[&encoded]));
+                values.push((*place, encoded));
                 leaf
             });
-            changes.push(Change { key: place, leaf });
+            changes.push(Change { key: *place, leaf });
         }
-        changes.sort_unstable_by_key(|change| change.key);
         let updated = tree::update(self.reader, self.root, &changes, self.height)?;
         Ok(Layer { root: updated.root, pages: updated.pages, values })
     }

@@ -6,7 +6,7 @@
 
 use crate::store::{Column, Store, StoreError};
 use crate::table;
-use crate::tree::{Page, Path, Slot, Stored};
+use crate::tree::{Page, Path, Slot, Stored, Written};
 use bytes::Bytes;
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
@@ -18,9 +18,22 @@ use std::sync::Arc;
 pub(crate) struct Layer {
     /// The tree after the block.
     pub(crate) root: Slot,
-    pub(crate) pages: BTreeMap<Path, Arc<Page>>,
-    /// Encoded values by key hash.
-    pub(crate) values: BTreeMap<Hash, Bytes>,
+    /// Its pages, ascending by path.
+    pub(crate) pages: Vec<Written>,
+    /// Encoded values, ascending by key hash.
+    pub(crate) values: Vec<(Hash, Bytes)>,
+}
+
+impl Layer {
+    fn page(&self, path: &Path) -> Option<&Arc<Page>> {
+        let at = self.pages.binary_search_by(|written| written.path.cmp(path)).ok()?;
+        Some(&self.pages[at].page)
+    }
+
+    fn value(&self, key: &Hash) -> Option<&Bytes> {
+        let at = self.values.binary_search_by(|value| value.0.cmp(key)).ok()?;
+        Some(&self.values[at].1)
+    }
 }
 
 /// Pages that the [`PageCache`] keeps at most, each of half a kilobyte to three.
@@ -95,8 +108,8 @@ impl PageCache {
 
     /// Takes in what a committed block wrote.
     pub(crate) fn commit(&mut self, height: Height, layer: &Layer) {
-        for (path, page) in &layer.pages {
-            self.insert(height, path, Arc::clone(page));
+        for written in &layer.pages {
+            self.insert(height, &written.path, Arc::clone(&written.page));
         }
     }
 }
@@ -133,7 +146,7 @@ impl<'a, S: Store> Reader<'a, S> {
 
     /// The page at `path` as the block at `version` wrote it. One must exist: another page names it.
     pub(crate) fn page(&mut self, version: Height, path: &Path) -> Result<Arc<Page>, StoreError> {
-        if let Some(page) = self.layer(version).and_then(|layer| layer.pages.get(path)) {
+        if let Some(page) = self.layer(version).and_then(|layer| layer.page(path)) {
             return Ok(Arc::clone(page));
         }
         if let Some(page) = self.cache.as_mut().and_then(|cache| cache.get(version, path)) {
@@ -164,7 +177,7 @@ impl<'a, S: Store> Reader<'a, S> {
 
     /// The encoded value of `key` as the block at `version` wrote it. One must exist: a leaf names it.
     pub(crate) fn value(&mut self, version: Height, key: &Hash) -> Result<Bytes, StoreError> {
-        if let Some(value) = self.layer(version).and_then(|layer| layer.values.get(key)) {
+        if let Some(value) = self.layer(version).and_then(|layer| layer.value(key)) {
             return Ok(value.clone());
         }
         let missing = || StoreError::Corrupt(format!("the value of {key} at height {version} is missing"));
@@ -197,7 +210,7 @@ mod tests {
     use crate::tree::{Change, leaf_hash, update};
 
     /// Pages of a tree of so many keys.
-    fn pages(keys: u32, height: Height) -> BTreeMap<Path, Arc<Page>> {
+    fn pages(keys: u32, height: Height) -> Vec<Written> {
         let store = crate::store::MemoryStore::new();
         let mut changes: Vec<Change> = (0..keys)
             .map(|n| Hash::of(&[&n.to_le_bytes()]))
@@ -211,14 +224,14 @@ mod tests {
     fn the_last_page_of_each_path_is_kept_while_there_is_room() {
         let mut cache = PageCache::default();
         for height in [Height(1), Height(2)] {
-            for (path, page) in &pages(20_000, height) {
-                cache.insert(height, path, Arc::clone(page));
+            for written in &pages(20_000, height) {
+                cache.insert(height, &written.path, Arc::clone(&written.page));
             }
         }
         let written = pages(20_000, Height(2));
-        let kept = written.iter().filter(|(path, page)| {
+        let kept = written.iter().filter(|Written { path, stored, .. }| {
             assert!(cache.get(Height(1), path).is_none(), "replaced");
-            cache.get(Height(2), path).is_some_and(|kept| kept.encode() == page.encode())
+            cache.get(Height(2), path).is_some_and(|kept| kept.encode() == *stored)
         });
         let kept = kept.count();
         assert!(kept * 100 > written.len() * 95, "{kept} of {}", written.len());
@@ -227,7 +240,7 @@ mod tests {
     #[test]
     fn there_are_never_more_than_the_bound() {
         let mut cache = PageCache::default();
-        let page = pages(100, Height(1)).into_values().next().unwrap();
+        let page = pages(100, Height(1)).remove(0).page;
         for number in 0..3 * CACHE_PAGES {
             let path = (0..5).fold(Path::ROOT, |path, level| path.child(number >> (4 * level) & 15));
             cache.insert(Height(1), &path, Arc::clone(&page));

@@ -39,9 +39,9 @@ mod stored;
 
 use crate::reader::Reader;
 use crate::store::{Store, StoreError};
+use bytes::Bytes;
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use page::Page;
@@ -250,8 +250,18 @@ pub(crate) struct Change {
 #[derive(Debug)]
 pub(crate) struct Updated {
     pub(crate) root: Slot,
-    /// The pages to be stored, at the height of the update.
-    pub(crate) pages: BTreeMap<Path, Arc<Page>>,
+    /// The pages to be stored, at the height of the update, ascending by path.
+    pub(crate) pages: Vec<Written>,
+}
+
+/// A page that an update wrote.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) path: Path,
+    pub(crate) page: Arc<Page>,
+    /// What is stored of it. It is made at once, while the page is at hand: when the block commits, others
+    /// have pushed it out of the processor's caches.
+    pub(crate) stored: Bytes,
 }
 
 /// The tree under `root` with these changes, which must be ascending by key and without duplicates.
@@ -262,15 +272,16 @@ pub(crate) fn update<S: Store>(
     height: Height,
 ) -> Result<Updated, StoreError> {
     assert!(changes.is_sorted_by(|a, b| a.key < b.key), "changes are ascending and distinct");
-    let mut updated = Updated { root, pages: BTreeMap::new() };
-    updated.root = Update { reader, height, updated: &mut updated }.subtree(root, Path::ROOT, changes)?;
-    Ok(updated)
+    let mut pages = Vec::new();
+    let root = Update { reader, height, pages: &mut pages }.subtree(root, Path::ROOT, changes)?;
+    pages.sort_unstable_by_key(|written| written.path);
+    Ok(Updated { root, pages })
 }
 
 struct Update<'a, 'r, S> {
     reader: &'a mut Reader<'r, S>,
     height: Height,
-    updated: &'a mut Updated,
+    pages: &'a mut Vec<Written>,
 }
 
 impl<S: Store> Update<'_, '_, S> {
@@ -384,7 +395,8 @@ impl<S: Store> Update<'_, '_, S> {
 
     fn write(&mut self, path: Path, content: Content, before: Option<Before<'_>>) -> Slot {
         let (page, hash) = Page::hashed(&path, content, before);
-        self.updated.pages.insert(path, Arc::new(page));
+        let stored = Bytes::from(page.encode());
+        self.pages.push(Written { path, page: Arc::new(page), stored });
         Slot::Page { hash, version: self.height }
     }
 }

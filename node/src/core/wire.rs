@@ -178,31 +178,38 @@ impl Repeats {
     }
 }
 
-/// Decodes and verifies frames, the signatures of all their transactions in one batch. One verdict for
-/// each frame, in order. `rng` must be unpredictable to the senders; `repeats` belongs to this
-/// committee.
-pub fn verify<R: CryptoRng>(
-    committee: &Committee,
-    repeats: &Repeats,
-    frames: &[(ValidatorIndex, Lane, Bytes)],
-    rng: &mut R,
-) -> Vec<Result<PeerInput, FrameError>> {
-    let decoded: Vec<Result<PeerFrame, FrameError>> =
-        frames.iter().map(|(_, lane, bytes)| decode(*lane, bytes)).collect();
-    let mut encoded = Vec::new();
-    for frame in decoded.iter().flatten() {
-        match frame {
-            PeerFrame::Transactions { transactions, .. } => encoded.extend(transactions.iter().cloned()),
-            PeerFrame::Blocks(blocks) => {
-                encoded.extend(blocks.iter().flat_map(|block| block.transactions.iter().cloned()));
-            }
-            _ => {}
-        }
+/// Frames that were decoded, with transactions whose signatures nobody has looked at.
+#[derive(Debug)]
+pub struct Decoded(Vec<Result<PeerFrame, FrameError>>);
+
+impl Decoded {
+    /// Decodes frames.
+    pub fn of(frames: &[(ValidatorIndex, Lane, Bytes)]) -> Decoded {
+        Decoded(frames.iter().map(|(_, lane, bytes)| decode(*lane, bytes)).collect())
     }
-    let mut verified = verify_transactions(&committee.chain, &encoded, rng).into_iter();
-    decoded
-        .into_iter()
-        .map(|frame| {
+
+    /// The encoded transactions of all of them, in order.
+    pub fn transactions(&self) -> impl Iterator<Item = &Bytes> {
+        self.0.iter().flatten().flat_map(|frame| {
+            let (gossiped, blocks) = match frame {
+                PeerFrame::Transactions { transactions, .. } => (&transactions[..], &[][..]),
+                PeerFrame::Blocks(blocks) => (&[][..], &blocks[..]),
+                _ => (&[][..], &[][..]),
+            };
+            gossiped.iter().chain(blocks.iter().flat_map(|block| &block.transactions))
+        })
+    }
+
+    /// One verdict for each frame, in order. `verified` begins with the verdicts on
+    /// [`transactions`](Decoded::transactions), and is left with what comes after them. `repeats` belongs
+    /// to this committee.
+    pub fn admit(
+        self,
+        committee: &Committee,
+        repeats: &Repeats,
+        verified: &mut impl Iterator<Item = Result<VerifiedTransaction, TransactionError>>,
+    ) -> Vec<Result<PeerInput, FrameError>> {
+        let admit_one = |frame: Result<PeerFrame, FrameError>| {
             let frame = frame?;
             let count = match &frame {
                 PeerFrame::Transactions { transactions, .. } => transactions.len(),
@@ -213,8 +220,24 @@ pub fn verify<R: CryptoRng>(
             let transactions: Result<Vec<_>, _> =
                 verified.by_ref().take(count).collect::<Vec<_>>().into_iter().collect();
             admit(committee, repeats, frame, transactions?)
-        })
-        .collect()
+        };
+        self.0.into_iter().map(admit_one).collect()
+    }
+}
+
+/// Decodes and verifies frames, the signatures of all their transactions in one batch. One verdict for
+/// each frame, in order. `rng` must be unpredictable to the senders; `repeats` belongs to this
+/// committee.
+pub fn verify<R: CryptoRng>(
+    committee: &Committee,
+    repeats: &Repeats,
+    frames: &[(ValidatorIndex, Lane, Bytes)],
+    rng: &mut R,
+) -> Vec<Result<PeerInput, FrameError>> {
+    let decoded = Decoded::of(frames);
+    let encoded: Vec<Bytes> = decoded.transactions().cloned().collect();
+    let verified = verify_transactions(&committee.chain, &encoded, rng);
+    decoded.admit(committee, repeats, &mut verified.into_iter())
 }
 
 fn decode(lane: Lane, bytes: &Bytes) -> Result<PeerFrame, FrameError> {

@@ -10,7 +10,9 @@
 //!
 //! A signature alone takes five times what one of a hundred takes, and every batch is a step of the core
 //! and a frame to each peer. So transactions that come one by one are taken [`APART`] from each other in
-//! time, or when there is a batch that is worth it; the first after a pause is taken at once.
+//! time, or when there is a batch that is worth it; the first after a pause is taken at once. Those of
+//! clients and those of peers are verified together, whichever of them are due: most are signed by the same
+//! few members, and each member costs a batch as much as two signatures.
 
 use super::clock::Clock;
 use super::faults::Faults;
@@ -25,7 +27,7 @@ use quorate_pbft::Committee;
 use quorate_transport::Lane;
 use quorate_types::ids::ValidatorIndex;
 use quorate_types::memory::remember_signatures;
-use quorate_types::transaction::verify_transactions;
+use quorate_types::transaction::{TransactionError, VerifiedTransaction, verify_transactions};
 use rand::SeedableRng;
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -56,7 +58,7 @@ const ENOUGH: usize = 128;
 const MANY_VOTES: usize = 8;
 
 /// Encoded bytes that a signature is guessed to come with, to size a batch before decoding it.
-const BYTES_PER_SIGNATURE: usize = 256;
+const BYTES_PER_SIGNATURE: usize = 512;
 
 /// Something to verify, or to pass on in its place in the order.
 #[derive(Debug)]
@@ -138,6 +140,33 @@ impl Line {
 struct Lines {
     lines: [Line; 4],
     stop: bool,
+}
+
+impl Lines {
+    /// The next batch of this class, and with transactions of clients or peers those of the others.
+    fn take(&mut self, class: Class, now: Duration) -> Vec<Taken> {
+        let together: &[Class] = match class {
+            Class::Votes => &[Class::Votes],
+            Class::Sync => &[Class::Sync],
+            Class::Clients | Class::Gossip => &[Class::Clients, Class::Gossip],
+        };
+        let mut taken = Vec::with_capacity(together.len());
+        for class in together {
+            let line = &mut self.lines[class.index()];
+            if !line.queue.is_empty() {
+                let (number, batch) = line.take(now);
+                taken.push(Taken { class: *class, number, batch });
+            }
+        }
+        taken
+    }
+}
+
+/// A batch, and its place in the order of its class.
+struct Taken {
+    class: Class,
+    number: u64,
+    batch: Batch,
 }
 
 struct Shared {
@@ -255,14 +284,13 @@ impl Shared {
         if only_votes {
             remember_signatures(VOTES_REMEMBERED);
         }
-        while let Some((class, number, batch)) = self.take(only_votes) {
-            let results = self.verify(class, batch, &mut rng);
-            self.deliver(class, number, results);
+        while let Some(taken) = self.take(only_votes) {
+            self.verify(taken, &mut rng);
         }
     }
 
-    /// The next batch, its class and its number; `None` when the pool stops.
-    fn take(&self, only_votes: bool) -> Option<(Class, u64, Batch)> {
+    /// What to verify next; `None` when the pool stops.
+    fn take(&self, only_votes: bool) -> Option<Vec<Taken>> {
         let classes = if only_votes { &Class::ALL[..1] } else { &Class::ALL[..] };
         let told = if only_votes { &self.voted } else { &self.arrived };
         let mut lines = self.lines();
@@ -274,12 +302,12 @@ impl Shared {
             let due = |lines: &Lines, class: &Class| lines.lines[class.index()].due(*class);
             if let Some(class) = classes.iter().find(|class| due(&lines, class).is_some_and(|due| due <= now))
             {
-                let (number, batch) = lines.lines[class.index()].take(now);
+                let taken = lines.take(*class, now);
                 if !only_votes && classes.iter().any(|class| due(&lines, class).is_some()) {
                     // Someone else is to wait for what is left while this one is at work.
                     self.arrived.notify_one();
                 }
-                return Some((*class, number, batch));
+                return Some(taken);
             }
             let next = classes.iter().filter_map(|class| due(&lines, class)).min();
             lines = match next {
@@ -303,72 +331,91 @@ impl Shared {
         }
     }
 
-    fn verify(&self, class: Class, batch: Vec<(Work, Claim)>, rng: &mut ChaCha20Rng) -> Vec<(Input, Claim)> {
+    /// Verifies and hands on, all signatures of transactions in one batch.
+    fn verify(&self, taken: Vec<Taken>, rng: &mut ChaCha20Rng) {
         let started = self.clock.monotonic();
-        let results = match class {
-            Class::Clients => self.verify_submissions(batch, rng),
-            Class::Votes | Class::Sync | Class::Gossip => self.verify_frames(batch, rng),
-        };
-        self.metrics.verify_seconds(class, self.clock.monotonic().saturating_sub(started));
-        results
+        let mut encoded = Vec::new();
+        let decoded = taken.iter().map(|Taken { batch, .. }| {
+            let decoded = wire::Decoded::of(&frames(batch));
+            encoded.extend(decoded.transactions().cloned());
+            encoded.extend(submissions(batch).flat_map(|submitted| submitted.transactions.iter().cloned()));
+            decoded
+        });
+        let decoded: Vec<wire::Decoded> = decoded.collect();
+        let mut verdicts = verify_transactions(&self.committee.chain, &encoded, rng).into_iter();
+        for (Taken { class, number, batch }, decoded) in taken.into_iter().zip(decoded) {
+            let results = self.results(batch, decoded, &mut verdicts);
+            self.metrics.verify_seconds(class, self.clock.monotonic().saturating_sub(started));
+            self.deliver(class, number, results);
+        }
     }
 
-    fn verify_frames(&self, batch: Vec<(Work, Claim)>, rng: &mut ChaCha20Rng) -> Vec<(Input, Claim)> {
-        let frames: Vec<(ValidatorIndex, Lane, Bytes)> = batch
-            .iter()
-            .filter_map(|(work, _)| match work {
-                Work::Frame { from, lane, frame } => Some((*from, *lane, frame.clone())),
-                Work::Pass(_) | Work::Submission(_) => None,
-            })
-            .collect();
-        let mut verdicts = wire::verify(&self.committee, &self.repeats, &frames, rng).into_iter();
+    /// What the core gets of a batch. `verdicts` begins with those on the transactions of its frames, then
+    /// of its submissions.
+    fn results(
+        &self,
+        batch: Batch,
+        decoded: wire::Decoded,
+        verdicts: &mut impl Iterator<Item = Result<VerifiedTransaction, TransactionError>>,
+    ) -> Vec<(Input, Claim)> {
+        let mut frames = decoded.admit(&self.committee, &self.repeats, verdicts).into_iter();
         let mut results = Vec::with_capacity(batch.len());
         for (work, claim) in batch {
             match work {
-                Work::Frame { from, lane, .. } => match verdicts.next() {
+                Work::Frame { from, lane, .. } => match frames.next() {
                     Some(Ok(frame)) => results.push((Input::Peer { from, frame }, claim)),
                     Some(Err(error)) => self.faults.report(from, &format!("{lane:?} frame: {error}")),
                     None => tracing::error!("a frame got no verdict, and is dropped"),
                 },
                 Work::Pass(input) => results.push((input, claim)),
-                Work::Submission(_) => tracing::error!("a submission came on a peer's lane, and is dropped"),
+                Work::Submission(submitted) => {
+                    let verdicts = verdicts.by_ref().take(submitted.transactions.len());
+                    results.extend(self.admit(submitted, verdicts).map(|input| (input, claim)));
+                }
             }
         }
         results
     }
 
-    fn verify_submissions(&self, batch: Vec<(Work, Claim)>, rng: &mut ChaCha20Rng) -> Vec<(Input, Claim)> {
-        let mut submissions = Vec::with_capacity(batch.len());
-        let mut encoded = Vec::new();
-        for (work, claim) in batch {
-            if let Work::Submission(submitted) = work {
-                encoded.extend(submitted.transactions.iter().cloned());
-                submissions.push((submitted, claim));
-            }
-        }
-        let mut verdicts = verify_transactions(&self.committee.chain, &encoded, rng).into_iter();
-        let mut results = Vec::with_capacity(submissions.len());
-        for (submitted, claim) in submissions {
-            let mut good = Vec::with_capacity(submitted.transactions.len());
-            let mut positions = Vec::with_capacity(submitted.transactions.len());
-            for (position, verdict) in
-                (submitted.first..).zip(verdicts.by_ref().take(submitted.transactions.len()))
-            {
-                match verdict {
-                    Ok(transaction) => {
-                        good.push(transaction);
-                        positions.push(position);
-                    }
-                    Err(error) => submitted.stream.refuse(position, SubmitError::Invalid(error.to_string())),
+    /// Refuses what does not verify, and keeps a ticket for the rest.
+    fn admit(
+        &self,
+        submitted: crate::clients::Submitted,
+        verdicts: impl Iterator<Item = Result<VerifiedTransaction, TransactionError>>,
+    ) -> Option<Input> {
+        let (mut transactions, mut positions) = (Vec::new(), Vec::new());
+        for (position, verdict) in (submitted.first..).zip(verdicts) {
+            match verdict {
+                Ok(transaction) => {
+                    transactions.push(transaction);
+                    positions.push(position);
                 }
-            }
-            if !good.is_empty() {
-                let ticket = self.tickets.issue(submitted.stream, positions);
-                results.push((Input::Submit { ticket, transactions: good }, claim));
+                Err(error) => submitted.stream.refuse(position, SubmitError::Invalid(error.to_string())),
             }
         }
-        results
+        if transactions.is_empty() {
+            return None;
+        }
+        let ticket = self.tickets.issue(submitted.stream, positions);
+        Some(Input::Submit { ticket, transactions })
     }
+}
+
+/// The frames of a batch, in order.
+fn frames(batch: &Batch) -> Vec<(ValidatorIndex, Lane, Bytes)> {
+    let frame = |(work, _): &(Work, Claim)| match work {
+        Work::Frame { from, lane, frame } => Some((*from, *lane, frame.clone())),
+        Work::Pass(_) | Work::Submission(_) => None,
+    };
+    batch.iter().filter_map(frame).collect()
+}
+
+/// The submissions of a batch, in order.
+fn submissions(batch: &Batch) -> impl Iterator<Item = &crate::clients::Submitted> {
+    batch.iter().filter_map(|(work, _)| match work {
+        Work::Submission(submitted) => Some(submitted),
+        Work::Pass(_) | Work::Frame { .. } => None,
+    })
 }
 
 #[cfg(test)]
@@ -404,6 +451,21 @@ mod tests {
             let (number, batch) = line.take(at);
             assert_eq!((number, batch.len(), line.signatures), (1, 3, 0));
         }
+    }
+
+    #[test]
+    fn clients_and_peers_are_taken_together_and_nobody_else() {
+        let mut lines = Lines::default();
+        for class in Class::ALL {
+            put(&mut lines.lines[class.index()], 100);
+        }
+        let mut taken = |class| -> Vec<Class> {
+            lines.take(class, Duration::ZERO).iter().map(|taken| taken.class).collect()
+        };
+        assert_eq!(taken(Class::Votes), [Class::Votes]);
+        assert_eq!(taken(Class::Gossip), [Class::Clients, Class::Gossip]);
+        assert_eq!(taken(Class::Clients), []);
+        assert_eq!(taken(Class::Sync), [Class::Sync]);
     }
 
     #[test]

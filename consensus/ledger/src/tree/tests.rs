@@ -3,6 +3,7 @@
 use super::*;
 use crate::store::{Column, MemoryStore, Write};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 /// The definition, word for word: the root over leaves that share their first `depth` bits.
 fn model_root(leaves: &[(Hash, Hash)], depth: usize) -> Hash {
@@ -39,7 +40,7 @@ impl Tree {
             .map(|(key, value)| Change { key: *key, leaf: value.map(|value| leaf_hash(key, &value)) })
             .collect();
         let updated = update(&mut Reader::of_store(&self.store), self.root(), &changes, height).unwrap();
-        for (path, page) in &updated.pages {
+        for Written { path, page, .. } in &updated.pages {
             self.store.apply(&[Write::put(Column::Nodes, path.store_key(height), page.encode())]);
         }
         self.roots.push(updated.root);
