@@ -34,6 +34,13 @@ struct Bench {
 
 /// A storage thread on a database in `dir`, with so much free space. To be called within a runtime.
 fn bench(dir: &Path, free: u64) -> Bench {
+    let free = Arc::new(AtomicU64::new(free));
+    let looked_at = Arc::clone(&free);
+    bench_looking(dir, free, move || looked_at.load(Ordering::SeqCst))
+}
+
+/// The same with whatever each look finds free.
+fn bench_looking(dir: &Path, free: Arc<AtomicU64>, look: impl Fn() -> u64 + Send + 'static) -> Bench {
     let storage =
         Storage::open(&dir.join("data"), &dir.join("guard"), &CHAIN, &config::Storage::default()).unwrap();
     let key = SecretKey::from_seed(&[1; 32]);
@@ -42,7 +49,6 @@ fn bench(dir: &Path, free: u64) -> Bench {
     let started =
         Node::start(Config::new(listen), &key, ValidatorIndex(0), CHAIN, Arc::new(directory), Vec::new());
     let (node, inbox) = started.unwrap();
-    let free = Arc::new(AtomicU64::new(free));
     let (mailbox, queue, disk) =
         (Arc::new(Mailbox::new()), Arc::<WriteQueue>::default(), Arc::<Disk>::default());
     let (reports_in, reports) = mpsc::channel(8);
@@ -52,10 +58,7 @@ fn bench(dir: &Path, free: u64) -> Bench {
         guard: storage.guard,
         votes_at_start: storage.held.votes,
         min_free_bytes: RESERVE,
-        free_bytes: {
-            let free = Arc::clone(&free);
-            Box::new(move || Ok(free.load(Ordering::SeqCst)))
-        },
+        free_bytes: Box::new(move || Ok(look())),
         node: Arc::new(node),
         reports: reports_in,
         mailbox: Arc::clone(&mailbox),
@@ -147,6 +150,25 @@ async fn a_disk_that_fills_up_is_noticed_without_a_write() {
     bench.queue.push(ready(1));
     bench.wait_persisted(1);
     bench.finish().unwrap();
+}
+
+/// There may be space again between any two looks at it.
+#[tokio::test]
+async fn whichever_look_finds_space_first_says_so() {
+    for full in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let looks = AtomicU64::new(0);
+        let look = move || if looks.fetch_add(1, Ordering::SeqCst) < full { 0 } else { u64::MAX };
+        let bench = bench_looking(dir.path(), Arc::default(), look);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        for trouble in [true, false] {
+            while bench.disk.trouble().is_some() != trouble {
+                assert!(Instant::now() < deadline, "{full} looks found it full, and then: {trouble}");
+                std::thread::yield_now();
+            }
+        }
+        bench.finish().unwrap();
+    }
 }
 
 #[tokio::test]

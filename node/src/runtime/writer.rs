@@ -329,7 +329,14 @@ impl Writer {
                     self.store.path().display(),
                     self.min_free_bytes >> 20
                 )),
-                Ok(_) => return true,
+                // Whoever sees the room first says so: nothing may be written for a long time.
+                Ok(_) => {
+                    if self.disk.trouble().is_some() {
+                        tracing::info!("there is space on the disk again; the node goes on");
+                        self.disk.set(None);
+                    }
+                    return true;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot tell how much space is free; writing all the same");
                     return true;
@@ -337,10 +344,6 @@ impl Writer {
             }
             if !self.queue.pause(LOOK_AGAIN) {
                 return false;
-            }
-            if (self.free_bytes)().is_ok_and(|free| free >= wanted) {
-                tracing::info!("there is space on the disk again; the node goes on");
-                self.disk.set(None);
             }
         }
     }

@@ -44,6 +44,9 @@ struct Options {
     /// Nobody lies.
     #[arg(long, requires = "seed")]
     honest: bool,
+    /// End once everyone has everything.
+    #[arg(long, requires = "seed")]
+    brisk: bool,
     /// With --seed: no transcript, only the outcome.
     #[arg(long, requires = "seed")]
     brief: bool,
@@ -71,12 +74,14 @@ fn replay(seed: u64, options: &Options) -> Result<ExitCode> {
         load: options.load,
         stress_ms: options.stress_ms,
         honest: options.honest,
+        brisk: options.brisk,
     };
     let scenario = Scenario::draw(seed).with_cut(cut);
     println!("seed {seed}: {} validators, {:?}", scenario.n, scenario.parameters);
     println!("noise {:?}, disk {:?} us, skew {:?} ms", scenario.noise, scenario.disk_us, scenario.skew_ms);
     println!("liars {:?}, dead in the end {:?}", scenario.adversaries, scenario.dead);
     println!("{:?} for {} ms", scenario.load, scenario.stress.as_millis());
+    println!("then nothing for {} ms", scenario.lull.as_millis());
     for (place, fault) in scenario.faults.iter().enumerate() {
         println!("fault {place} {fault}");
     }

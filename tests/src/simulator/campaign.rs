@@ -20,6 +20,8 @@ pub struct Summary {
     pub failures: Vec<(u64, Failure)>,
     /// Virtual time, all together.
     pub simulated: Duration,
+    /// The part of it in which nobody wanted anything.
+    pub lulls: Duration,
     /// Real time.
     pub took: Duration,
     /// Events.
@@ -48,6 +50,7 @@ impl Summary {
     fn add(&mut self, seed: u64, n: usize, real: Duration, run: &Run) {
         self.seeds += 1;
         self.simulated += run.simulated;
+        self.lulls += run.lull;
         self.events += run.events;
         self.blocks += run.blocks;
         self.transactions += run.transactions;
@@ -137,12 +140,13 @@ impl fmt::Display for Summary {
         let minutes = self.took.as_secs_f64() / 60.0;
         writeln!(
             f,
-            "{} seeds in {:.1} s, {:.0} a minute; {:.0} simulated hours, {:.0} simulated seconds a second \
-             ({:.0} of one thread with 4 validators)",
+            "{} seeds in {:.1} s, {:.0} a minute; {:.1} simulated hours, {:.1} of them lulls; {:.0} simulated \
+             seconds a second ({:.0} of one thread with 4 validators)",
             self.seeds,
             self.took.as_secs_f64(),
             self.seeds as f64 / minutes.max(1e-9),
             self.simulated.as_secs_f64() / 3600.0,
+            self.lulls.as_secs_f64() / 3600.0,
             self.simulated.as_secs_f64() / self.took.as_secs_f64().max(1e-9),
             self.four.0.as_secs_f64() / self.four.1.as_secs_f64().max(1e-9),
         )?;

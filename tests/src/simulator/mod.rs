@@ -6,7 +6,8 @@
 //!
 //! A run has two phases. While faults last, every invariant must hold at every step. Then faults end, a
 //! quorum is healed while liars go on lying, and what clients submit must commit within a bound on
-//! virtual time ([`Scenario::progress_bound`]), on machines that were left behind too.
+//! virtual time ([`Scenario::progress_bound`]), on machines that were left behind too; in half of the runs
+//! once more after some minutes without a wish.
 //!
 //! | module | subject |
 //! |---|---|
@@ -62,6 +63,8 @@ pub struct Run {
     pub failure: Option<Failure>,
     /// Virtual time that passed.
     pub simulated: Duration,
+    /// The part of it in which nobody wanted anything.
+    pub lull: Duration,
     /// Events carried out.
     pub events: u64,
     /// Blocks committed.
@@ -127,6 +130,7 @@ pub fn run(scenario: &Scenario, verbose: bool) -> Run {
     Run {
         failure: world.failure,
         simulated: world.now,
+        lull: if world.outlook.has_rested() { scenario.lull } else { Duration::ZERO },
         events: world.steps,
         blocks: world.top.0,
         transactions: world.placed.len() as u64,

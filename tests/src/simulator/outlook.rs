@@ -1,10 +1,14 @@
 //! After the faults: a healed quorum must commit what it is given, within a bound on virtual time, and
 //! every honest machine must get there, those that were left behind included.
+//!
+//! In half of the worlds nobody wants anything for some minutes then. Whatever still waited expires, honest
+//! validators stay in their view, and what is asked for afterwards commits within the same bound.
 
 use super::scenario::Scenario;
 use super::world::{Event, World};
 use crate::invariants::Observed;
 use quorate_types::hash::TransactionId;
+use quorate_types::ids::View;
 use quorate_types::transaction::VerifiedTransaction;
 use quorate_types::validators::Quorum;
 use std::collections::BTreeMap;
@@ -12,6 +16,9 @@ use std::time::Duration;
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// The same while nothing is to happen.
+const LOOK_AT_LULL: Duration = Duration::from_secs(5);
 
 /// How often a client asks again that was told to, or has heard nothing.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -27,14 +34,26 @@ struct Probe {
     asked: Duration,
 }
 
+/// The time in which nobody wants anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lull {
+    ToCome,
+    /// Until then; the view that honest validators were in when nothing waited any more, if they were.
+    Lasts(Duration, Option<View>),
+    Over,
+}
+
 /// What is still owed at the end of a run.
 pub(super) struct Outlook {
     bound: Duration,
     learning_bound: Duration,
     probes: BTreeMap<TransactionId, Probe>,
     buried: Vec<usize>,
-    /// When everyone had everything.
+    /// When everyone had everything for the first time.
     pub(super) level: Option<Duration>,
+    /// Whether something is owed at the moment.
+    owes: bool,
+    lull: Lull,
     kept_going: Duration,
     over: bool,
     /// Whether machines that forgot are to vote again.
@@ -60,6 +79,8 @@ impl Outlook {
             probes: BTreeMap::new(),
             buried: Vec::new(),
             level: None,
+            owes: true,
+            lull: Lull::ToCome,
             kept_going: Duration::ZERO,
             over: false,
             returns,
@@ -70,6 +91,11 @@ impl Outlook {
 
     pub(super) fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// Whether the time in which nobody wants anything has come and gone.
+    pub(super) fn has_rested(&self) -> bool {
+        self.lull == Lull::Over
     }
 
     /// Dead for good.
@@ -113,17 +139,26 @@ impl World {
                 self.at(self.now, Event::Wake { machine: m, boot });
             }
         }
+        self.probe_each();
+        self.after(Duration::from_millis(400), Event::Look);
+    }
+
+    /// At every survivor one transaction that must commit.
+    fn probe_each(&mut self) {
         for machine in self.survivors() {
             let transaction = self.clients.probe(self.now);
             let asked = Duration::ZERO;
             let probe = Probe { transaction: transaction.clone(), machine, taken: false, asked };
             self.outlook.probes.insert(transaction.id(), probe);
         }
-        self.after(Duration::from_millis(400), Event::Look);
     }
 
     /// Looks whether the healed consortium has done what it owes.
     pub(super) fn look(&mut self) {
+        if let Lull::Lasts(until, view) = self.outlook.lull {
+            self.look_at_the_lull(until, view);
+            return;
+        }
         let Some(healed) = self.healed else { return };
         let now = self.now;
         let passed = now.saturating_sub(healed);
@@ -142,7 +177,7 @@ impl World {
         for (machine, transaction) in again {
             self.submit(machine, vec![transaction]);
         }
-        if self.outlook.level.is_none() {
+        if self.outlook.owes {
             self.outlook.beyond = self.beyond_the_budget();
             match self.what_is_missing() {
                 // Safety was held against every step; a quorum that votes is not there.
@@ -153,17 +188,23 @@ impl World {
                 }
                 None => {
                     self.transcript.say(now, "everyone has everything");
-                    self.outlook.level = Some(passed);
+                    self.outlook.level.get_or_insert(passed);
+                    self.outlook.owes = false;
                 }
                 Some(missing) if passed > self.outlook.bound => {
                     let bound = self.outlook.bound.as_millis();
-                    self.fail("progress after healing", format!("within {bound} ms: {missing}"));
+                    let after = if self.outlook.lull == Lull::Over {
+                        "progress after a lull"
+                    } else {
+                        "progress after healing"
+                    };
+                    self.fail(after, format!("within {bound} ms: {missing}"));
                     return;
                 }
                 Some(_) => {}
             }
         }
-        if self.outlook.level.is_some() {
+        if !self.outlook.owes {
             let learning: Vec<usize> = self
                 .survivors()
                 .into_iter()
@@ -174,7 +215,13 @@ impl World {
                 if self.outlook.learned {
                     self.reach.hit("votes again after learning");
                 }
-                self.finish();
+                if self.outlook.lull == Lull::ToCome && !self.scenario.lull.is_zero() {
+                    self.transcript.say(now, "nobody wants anything");
+                    self.outlook.lull = Lull::Lasts(now + self.scenario.lull, None);
+                    self.after(LOOK_AT_LULL.min(self.scenario.lull), Event::Look);
+                } else {
+                    self.finish();
+                }
                 return;
             }
             if passed > self.outlook.learning_bound && self.beyond_the_budget().is_some() {
@@ -201,6 +248,35 @@ impl World {
                 self.submit(machine, vec![transaction]);
             }
         }
+        self.after(LOOK, Event::Look);
+    }
+
+    /// While nobody wants anything and nobody lies, nobody leaves a view, once nothing waits any more.
+    fn look_at_the_lull(&mut self, until: Duration, settled: Option<View>) {
+        let voters: Vec<_> =
+            self.survivors().into_iter().filter_map(|m| self.machines[m].core.as_ref()).collect();
+        let status: Vec<_> = voters.iter().map(|core| core.status()).collect();
+        let view = status.first().map(|status| status.view);
+        let at_rest = status.iter().all(|status| {
+            Some(status.view) == view && status.phase == "active" && status.mempool_transactions == 0
+        });
+        let honest = self.scenario.adversaries.is_empty() && self.scenario.dead.is_empty();
+        if settled.is_some() && honest && !(at_rest && view == settled) {
+            self.fail("peace in a lull", format!("view {settled:?} was left: {}", self.standing()));
+            return;
+        }
+        let now = self.now;
+        if now < until {
+            self.outlook.lull = Lull::Lasts(until, view.filter(|_| at_rest));
+            self.after(LOOK_AT_LULL.min(until.saturating_sub(now)), Event::Look);
+            return;
+        }
+        self.reach.hit(if settled.is_some() { "a lull at rest" } else { "a lull with something waiting" });
+        self.transcript.say(now, "the lull is over");
+        self.outlook.lull = Lull::Over;
+        self.outlook.owes = true;
+        self.healed = Some(now);
+        self.probe_each();
         self.after(LOOK, Event::Look);
     }
 

@@ -6,7 +6,7 @@ use quorate_pbft::Message;
 use std::collections::BTreeMap;
 
 /// Every path that runs are expected to reach between them.
-pub const EXPECTED: [&str; 68] = [
+pub const EXPECTED: [&str; 69] = [
     "replica hears PrePrepare",
     "replica hears Prepare",
     "replica hears Commit",
@@ -41,6 +41,7 @@ pub const EXPECTED: [&str; 68] = [
     "starts: behind",
     "starts: lost",
     "votes again after learning",
+    "a lull at rest",
     "frame refused: not a frame",
     "frame refused: wrong lane",
     "frame refused: message does not decode",

@@ -235,6 +235,8 @@ pub struct Scenario {
     pub load: Load,
     /// How long faults may begin.
     pub stress: Duration,
+    /// How long nobody wants anything, once everyone has everything; zero in half of the worlds.
+    pub lull: Duration,
     /// What was taken out of the world of the seed.
     pub cut: Cut,
 }
@@ -252,6 +254,8 @@ pub struct Cut {
     pub stress_ms: Option<u64>,
     /// Nobody lies.
     pub honest: bool,
+    /// The run ends once everyone has everything.
+    pub brisk: bool,
 }
 
 impl Cut {
@@ -273,6 +277,9 @@ impl Cut {
         }
         if self.honest {
             options += " --honest";
+        }
+        if self.brisk {
+            options += " --brisk";
         }
         options
     }
@@ -362,8 +369,17 @@ impl Scenario {
             dead,
             load,
             stress,
+            lull: Scenario::draw_lull(n, &mut dice.fork("lull")),
             cut: Cut::default(),
         }
+    }
+
+    /// Some minutes in which every lifetime ends; beacons alone go from each to each, so fewer for many.
+    fn draw_lull(n: usize, dice: &mut Dice) -> Duration {
+        if dice.chance(500) {
+            return Duration::ZERO;
+        }
+        if n <= 4 { dice.millis(60_000, 1_200_000) } else { dice.millis(10_000, 60_000) }
     }
 
     fn draw_noise(swarm: &mut Swarm, dice: &mut Dice) -> Noise {
@@ -468,6 +484,9 @@ impl Scenario {
         }
         if cut.honest {
             self.adversaries.clear();
+        }
+        if cut.brisk {
+            self.lull = Duration::ZERO;
         }
         self.cut = cut;
         self

@@ -102,6 +102,7 @@ pub fn shrink(scenario: &Scenario) -> Option<Shrunk> {
     };
     search.accept(Cut { honest: true, ..search.best.clone() });
     search.accept(Cut { quiet: true, ..search.best.clone() });
+    search.accept(Cut { brisk: true, ..search.best.clone() });
     for _ in 0..2 {
         search.shorten();
         search.mend();
