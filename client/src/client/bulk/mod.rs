@@ -55,7 +55,7 @@ const LOOKUPS: usize = 16;
 /// How often waiting flights are looked at. Receipts are not waited for by this.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Transactions of which the last has told how long one takes of late: a mean with a weight of one in so many.
+/// How long transactions take of late is a mean in which the last one has a weight of one in so many.
 const OF_LATE: u32 = 64;
 
 /// How a bulk run behaves.
