@@ -107,6 +107,14 @@ impl Disk {
         self.0.borrow().damage_seen
     }
 
+    /// What is left of it if power fails now, and luck too.
+    pub fn after_power_loss(&self) -> MemoryStore {
+        let state = self.0.borrow();
+        let mut left = state.live.clone();
+        state.unsynced.iter().rev().for_each(|undo| left.apply(undo));
+        left
+    }
+
     /// Everything as it is now.
     pub fn backup(&self) -> Backup {
         Backup(self.0.borrow().live.clone())

@@ -12,6 +12,7 @@ use quorate_node::storage::Standing;
 use quorate_types::hash::ChainId;
 use quorate_types::ids::Height;
 use quorate_types::transaction::verify_transaction;
+use quorate_types::validators::Quorum;
 use std::time::Duration;
 
 /// How often connections are looked at.
@@ -29,6 +30,13 @@ impl World {
             return;
         }
         let fault = self.scenario.faults[place].clone();
+        if let FaultKind::Wipe(m, true) = fault.kind
+            && self.may_be_founded_again(m)
+        {
+            self.transcript
+                .say(self.now, &format!("fault {place} does not happen: the chain is being founded"));
+            return;
+        }
         self.progress[place].active = true;
         self.transcript.say(self.now, &format!("fault {place} begins: {:?}", fault.kind));
         let until = self.now + fault.lasts;
@@ -93,6 +101,19 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether so many others may know of no block after a loss of power that a validator without any memory
+    /// would take the chain for new. One that voted before is a liar then: a documented limit of founding
+    /// (`learning` in quorate-pbft).
+    fn may_be_founded_again(&self, m: usize) -> bool {
+        let n = self.scenario.n;
+        let others = (0..n).filter(|other| *other != m);
+        let know = others.filter(|other| {
+            let left = self.machines[*other].disk.after_power_loss();
+            records::committed_height(&left).is_ok_and(|height| height > Height::GENESIS)
+        });
+        know.count() + Quorum::of(n).q <= n
     }
 
     pub(super) fn end(&mut self, place: usize) {

@@ -502,14 +502,24 @@ impl Scenario {
     /// - (f + 3) views at the cap: one under way, one to converge on, the leaders at fault, one good one;
     /// - (f + 1) request timeouts: leaders that propose, but not what waits;
     /// - 16 s: the longest rest of a peer that failed in sync, and the longest wait for its answer;
-    /// - 12 s: a transaction deferred, or announced, for which there was no room.
+    /// - 12 s: a transaction deferred, or announced, for which there was no room;
+    /// - blocks for all that clients ever wanted, each with five messages and eight writes one after the
+    ///   other and, at the end of a term, its share of leaders that use up a view.
     pub fn progress_bound(&self) -> Duration {
         let f = Quorum::of(self.n).f as u64;
         let cap = Duration::from_millis(self.parameters.max_view_timeout_ms);
         let request = Duration::from_millis(self.parameters.request_timeout_ms);
         let views = u32::try_from(f + 3).unwrap_or(u32::MAX);
         let requests = u32::try_from(f + 1).unwrap_or(u32::MAX);
-        Duration::from_secs(5 + 16 + 12) + cap * views + request * requests
+        let wanted = self.load.transactions + self.load.bursts * self.load.burst;
+        let blocks = (wanted as u64).div_ceil(u64::from(self.parameters.max_block_transactions));
+        let block_us = 5 * self.noise.delay_us.1 + 8 * self.disk_us.1;
+        let view_us = self.parameters.max_view_timeout_ms * 1000 * f
+            / (self.n as u64 * self.parameters.term_blocks.max(1));
+        Duration::from_secs(5 + 16 + 12)
+            + cap * views
+            + request * requests
+            + Duration::from_micros(blocks * (block_us + view_us))
     }
 }
 
