@@ -9,8 +9,8 @@
 //!   to all, by others to [`REPAIR_FANOUT`] random peers, in either case only to peers not known to
 //!   have it; and again after twice the time, up to [`REPAIR_CAP`]. So whatever was lost reaches every
 //!   connected validator, in a number of rounds logarithmic in n, even if the origin is gone.
-//! - **Pull.** A body that a proposal needs is pulled at once, first from the leader, then from one
-//!   peer after another until it comes. An announced one is pulled from its announcers only, twice
+//! - **Pull.** A body that a proposal needs is pulled if it is not there [`WANTED_DELAY`] later, first from
+//!   the leader or who announced it, then from one peer after another until it comes. An announced one is pulled from its announcers only, twice
 //!   each, and then forgotten until it is announced again.
 //!
 //! Upon a frame of transactions the core calls [`Gossip::received`], which gives those never seen,
@@ -53,6 +53,9 @@ mod tests;
 pub const MESH: usize = 8;
 /// How long an announced body may be on its way through a relay before it is pulled.
 pub const PULL_DELAY: Duration = Duration::from_millis(150);
+/// How long a body that a proposal needs may be on its way before it is pulled: votes overtake bodies, which
+/// wait for their batch to be verified.
+pub const WANTED_DELAY: Duration = Duration::from_millis(50);
 /// How long a pull may take before another peer is asked; doubles with each round, up to
 /// [`PULL_TIMEOUT_CAP`].
 pub const PULL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -340,9 +343,9 @@ impl Gossip {
         }
     }
 
-    /// A proposal needs these bodies, and this node holds none of them: pulled at once, from `hint`
-    /// (whoever proposed) first, until they come or are [`Gossip::unwanted`]. The caller wants no more
-    /// than a window of proposals does.
+    /// A proposal needs these bodies, and this node holds none of them: pulled after [`WANTED_DELAY`], from
+    /// `hint` (whoever proposed) and who announced them first, until they come or are [`Gossip::unwanted`].
+    /// The caller wants no more than a window of proposals does.
     pub fn wanted(&mut self, ids: &[TransactionId], hint: Option<ValidatorIndex>, now: Duration) {
         for id in ids {
             if self.held.contains_key(id) || self.missing.get(id).is_some_and(|m| m.wanted) {
@@ -358,12 +361,12 @@ impl Gossip {
                 act_at: Slot::default(),
             });
             missing.wanted = true;
+            missing.announcers = missing.announcers.or(hint.map_or(PeerSet::EMPTY, PeerSet::of));
             // Whoever is being asked already gets its time.
             if missing.asked.is_none() {
-                self.ask(*id, missing, hint, now);
-            } else {
-                self.missing.insert(*id, missing);
+                missing.act_at = self.pulls.set(now + WANTED_DELAY, *id);
             }
+            self.missing.insert(*id, missing);
         }
     }
 
@@ -416,7 +419,7 @@ impl Gossip {
                 }
                 if let Some(mut missing) = self.missing.remove(&id) {
                     self.settle_asked(&mut missing);
-                    self.ask(id, missing, None, now);
+                    self.ask(id, missing, now);
                 }
             }
         }
@@ -430,7 +433,7 @@ impl Gossip {
     }
 
     /// Asks the next peer for a missing transaction, and keeps or drops the entry.
-    fn ask(&mut self, id: TransactionId, mut missing: Missing, hint: Option<ValidatorIndex>, now: Duration) {
+    fn ask(&mut self, id: TransactionId, mut missing: Missing, now: Duration) {
         let anyone = if missing.wanted { self.up } else { missing.announcers.and(self.up) };
         if anyone.without(missing.tried).is_empty() {
             missing.tried = PeerSet::EMPTY;
@@ -446,11 +449,8 @@ impl Gossip {
             .fold(PeerSet::EMPTY, |set, peer| set.or(PeerSet::of(peer)));
         let untried = free.without(missing.tried);
         let announcers = untried.and(missing.announcers);
-        let chosen = match hint.filter(|hint| untried.contains(*hint)) {
-            Some(hint) => Some(hint),
-            None if !announcers.is_empty() => announcers.choose(&mut self.rng),
-            None => untried.choose(&mut self.rng),
-        };
+        let likely = if announcers.is_empty() { untried } else { announcers };
+        let chosen = likely.choose(&mut self.rng);
         let wait = PULL_TIMEOUT.saturating_mul(1 << missing.rounds.min(8)).min(PULL_TIMEOUT_CAP);
         if let Some(peer) = chosen {
             self.peers[peer.as_usize()].asked += 1;

@@ -331,8 +331,11 @@ fn a_wanted_body_is_asked_of_the_proposer_then_of_everyone_until_it_comes() {
     let mut gossip = connected(4);
     let wanted = tx(1);
     gossip.wanted(&[wanted.id()], Some(v(2)), ms(0));
+    gossip.tick(WANTED_DELAY - ms(1));
+    assert_eq!(pulls(&mut gossip), [], "it may be on its way");
+    gossip.tick(WANTED_DELAY + ms(1));
     assert_eq!(pulls(&mut gossip), [(v(2), vec![wanted.id()])]);
-    gossip.wanted(&[wanted.id()], Some(v(2)), ms(1));
+    gossip.wanted(&[wanted.id()], Some(v(2)), WANTED_DELAY + ms(2));
     assert_eq!(pulls(&mut gossip), [], "once is enough");
     let mut asked = Vec::new();
     for _ in 0..40 {
@@ -385,9 +388,10 @@ fn refused_and_committed_ones_are_not_taken_again() {
     gossip.announced(v(2), &ids(&all), ms(1));
     gossip.tick(ms(50));
     assert_eq!(pulls(&mut gossip), []);
-    gossip.wanted(&[wanted.id()], None, ms(2));
+    gossip.wanted(&[wanted.id()], None, ms(50));
+    gossip.tick(ms(51) + WANTED_DELAY);
     assert_eq!(pulls(&mut gossip).len(), 1, "a proposal's need outweighs");
-    assert_eq!(gossip.received(v(2), all.clone(), ms(3)), [wanted]);
+    assert_eq!(gossip.received(v(2), all.clone(), ms(110)), [wanted]);
     gossip.announced(v(2), &[gone.id(), full.id()], DEFER + ms(1));
     gossip.tick(DEFER + ms(10));
     assert_eq!(pulls(&mut gossip), [(v(2), vec![full.id()])], "there may be room by now");
