@@ -14,9 +14,10 @@
 //! else, from voting; it can not make it too low.)
 //!
 //! When q − 1 others know of no block, the chain is being founded, and it votes at once. (It may have
-//! voted on the first blocks and forgotten that, if its disk was lost in that very minute; it then
-//! counts among the f faulty. Asking for others that never *voted* would found no chain whose first
-//! leader votes before all have heard one another.)
+//! voted on the first blocks and forgotten that, if its disk was lost in that very minute, or while a
+//! loss of power could still take the first block from the others; it then counts among the f faulty,
+//! and its second vote is evidence against it. Asking for others that never *voted* would found no chain
+//! whose first leader votes before all have heard one another.)
 
 use quorate_types::ids::{Height, ValidatorIndex, View};
 use std::collections::BTreeMap;

@@ -10,8 +10,8 @@
 //!   have it; and again after twice the time, up to [`REPAIR_CAP`]. So whatever was lost reaches every
 //!   connected validator, in a number of rounds logarithmic in n, even if the origin is gone.
 //! - **Pull.** A body that a proposal needs is pulled if it is not there [`WANTED_DELAY`] later, first from
-//!   the leader or who announced it, then from one peer after another until it comes. An announced one is pulled from its announcers only, twice
-//!   each, and then forgotten until it is announced again.
+//!   the leader or who announced it, then from one peer after another until it comes. An announced one is
+//!   pulled from its announcers only, twice each, and then forgotten until it is announced again.
 //!
 //! Upon a frame of transactions the core calls [`Gossip::received`], which gives those never seen,
 //! asks ledger and mempool about them, and says for each what became of it: [`Gossip::admitted`],

@@ -40,8 +40,8 @@ impl Tree {
             .map(|(key, value)| Change { key: *key, leaf: value.map(|value| leaf_hash(key, &value)) })
             .collect();
         let updated = update(&mut Reader::of_store(&self.store), self.root(), &changes, height).unwrap();
-        for Written { path, page, .. } in &updated.pages {
-            self.store.apply(&[Write::put(Column::Nodes, path.store_key(height), page.encode())]);
+        for Written { path, stored, .. } in &updated.pages {
+            self.store.apply(&[Write::put(Column::Nodes, path.store_key(height), stored.clone())]);
         }
         self.roots.push(updated.root);
         updated.pages.len()
