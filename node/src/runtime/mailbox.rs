@@ -104,10 +104,55 @@ const MAX_QUERIES: usize = 256;
 /// Transactions in one step, unless a frame has more: votes wait for as long as that takes.
 const GATHERED: usize = 256;
 
-struct Waiting {
+/// Inputs for one core, by class. No lock, no clock: the simulator's machines choose by this as well.
+#[derive(Debug, Default)]
+pub struct Inbox {
     inputs: [VecDeque<(Input, Claim)>; 4],
     /// The highest number persisted and not yet told.
     persisted: Option<u64>,
+}
+
+impl Inbox {
+    /// Queues inputs of one class.
+    pub fn push(&mut self, class: Class, inputs: impl IntoIterator<Item = (Input, Claim)>) {
+        self.inputs[class.index()].extend(inputs);
+    }
+
+    /// Everything up to this Ready is written.
+    pub fn persisted(&mut self, number: u64) {
+        self.persisted = self.persisted.max(Some(number));
+    }
+
+    /// What the core takes next: one input, or several that are nothing but transactions. With `held_back`,
+    /// storage is behind: nothing that could make more work for it is taken.
+    pub fn next(&mut self, held_back: bool) -> Option<Vec<Input>> {
+        // Votes before everything; then what storage says, for votes wait on that as well.
+        if !held_back && let Some((input, _claim)) = self.inputs[Class::Votes.index()].pop_front() {
+            return Some(vec![input]);
+        }
+        if let Some(number) = self.persisted.take() {
+            return Some(vec![Input::Persisted(number)]);
+        }
+        if held_back {
+            return None;
+        }
+        self.inputs.iter_mut().find(|queue| !queue.is_empty()).map(gather)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.persisted.is_none() && self.inputs.iter().all(VecDeque::is_empty)
+    }
+
+    /// Inputs that wait, by class.
+    pub fn lengths(&self) -> [usize; 4] {
+        std::array::from_fn(|class| self.inputs[class].len())
+    }
+}
+
+#[derive(Default)]
+struct Waiting {
+    inbox: Inbox,
     queries: VecDeque<Query>,
     stop: bool,
 }
@@ -129,12 +174,7 @@ impl Mailbox {
     /// An empty one.
     pub fn new() -> Mailbox {
         Mailbox {
-            waiting: Mutex::new(Waiting {
-                inputs: std::array::from_fn(|_| VecDeque::new()),
-                persisted: None,
-                queries: VecDeque::new(),
-                stop: false,
-            }),
+            waiting: Mutex::default(),
             arrived: Condvar::new(),
             budgets: Class::ALL.map(|class| Arc::new(Semaphore::new(class.budget_bytes()))),
         }
@@ -154,15 +194,13 @@ impl Mailbox {
 
     /// Queues inputs of one class.
     pub fn push(&self, class: Class, inputs: impl IntoIterator<Item = (Input, Claim)>) {
-        self.waiting().inputs[class.index()].extend(inputs);
+        self.waiting().inbox.push(class, inputs);
         self.arrived.notify_one();
     }
 
     /// Tells the core that everything up to this Ready is written.
     pub fn persisted(&self, number: u64) {
-        let mut waiting = self.waiting();
-        waiting.persisted = waiting.persisted.max(Some(number));
-        drop(waiting);
+        self.waiting().inbox.persisted(number);
         self.arrived.notify_one();
     }
 
@@ -196,24 +234,15 @@ impl Mailbox {
                 return Next::Query(query);
             }
             let now = Instant::now();
-            if !held_back {
-                if now >= deadline {
-                    return Next::Tick;
-                }
-                // Votes before everything; then what storage says, for votes wait on that as well.
-                if let Some((input, _claim)) = waiting.inputs[0].pop_front() {
-                    return Next::Inputs(vec![input]);
-                }
+            if !held_back && now >= deadline {
+                return Next::Tick;
             }
-            if let Some(number) = waiting.persisted.take() {
-                return Next::Inputs(vec![Input::Persisted(number)]);
+            if let Some(inputs) = waiting.inbox.next(held_back) {
+                return Next::Inputs(inputs);
             }
             if held_back {
                 waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
-            }
-            if let Some(queue) = waiting.inputs.iter_mut().find(|queue| !queue.is_empty()) {
-                return Next::Inputs(gather(queue));
             }
             let patience = deadline.saturating_duration_since(now).min(Duration::from_secs(3600));
             waiting = self.arrived.wait_timeout(waiting, patience).unwrap_or_else(PoisonError::into_inner).0;
@@ -222,8 +251,7 @@ impl Mailbox {
 
     /// Inputs that wait, by class.
     pub fn lengths(&self) -> [usize; 4] {
-        let waiting = self.waiting();
-        std::array::from_fn(|class| waiting.inputs[class].len())
+        self.waiting().inbox.lengths()
     }
 }
 

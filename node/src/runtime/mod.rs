@@ -39,10 +39,10 @@ mod writer;
 mod tests;
 
 pub use faults::Faults;
-pub use mailbox::{Claim, Class, Mailbox};
+pub use mailbox::{Claim, Class, Inbox, Mailbox};
 pub use observer::{NoAnswer, Observer, Stored, not_ready};
 pub(crate) use pool::{PoolSender, Work};
-pub use writer::{Disk, StorageFailure};
+pub use writer::{BACKLOG_READIES, Disk, StorageFailure};
 
 use crate::clients::{self, Desk, Router, Tickets};
 use crate::config::{Config, HttpAddress, Storage as StorageConfig};

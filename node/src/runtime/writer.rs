@@ -31,7 +31,7 @@ const GROUP_READIES: usize = 64;
 const GROUP_BYTES: usize = 16 << 20;
 
 /// Readies waiting, and their bytes, at which the core is held back until storage has caught up.
-const BACKLOG_READIES: usize = 512;
+pub const BACKLOG_READIES: usize = 512;
 const BACKLOG_BYTES: usize = 128 << 20;
 
 /// How often a full disk is looked at, and any disk to which nothing is written.

@@ -47,6 +47,9 @@ struct Options {
     /// End once everyone has everything.
     #[arg(long, requires = "seed")]
     brisk: bool,
+    /// Steps take no time, but of machines that are slow.
+    #[arg(long, requires = "seed")]
+    nimble: bool,
     /// With --seed: no transcript, only the outcome.
     #[arg(long, requires = "seed")]
     brief: bool,
@@ -75,10 +78,12 @@ fn replay(seed: u64, options: &Options) -> Result<ExitCode> {
         stress_ms: options.stress_ms,
         honest: options.honest,
         brisk: options.brisk,
+        nimble: options.nimble,
     };
     let scenario = Scenario::draw(seed).with_cut(cut);
     println!("seed {seed}: {} validators, {:?}", scenario.n, scenario.parameters);
     println!("noise {:?}, disk {:?} us, skew {:?} ms", scenario.noise, scenario.disk_us, scenario.skew_ms);
+    println!("a step takes {} us", scenario.step_cost.as_micros());
     println!("liars {:?}, dead in the end {:?}", scenario.adversaries, scenario.dead);
     println!("{:?} for {} ms", scenario.load, scenario.stress.as_millis());
     println!("then nothing for {} ms", scenario.lull.as_millis());

@@ -72,7 +72,9 @@ impl World {
                 let machine = &mut self.machines[m];
                 machine.paused_until = machine.paused_until.max(until);
             }
-            FaultKind::Slow(m, us) => self.machines[m].step_cost = Duration::from_micros(us),
+            FaultKind::Slow(m, us) => {
+                self.machines[m].step_cost = Duration::from_micros(us).max(self.scenario.step_cost);
+            }
             FaultKind::ClockJump(m, by) => self.machines[m].skew_ms += by,
             FaultKind::DiskFull(m) => self.machines[m].full += 1,
             FaultKind::SyncFails(m) => self.machines[m].sync_fails = true,
@@ -151,7 +153,7 @@ impl World {
                 }
             }
             FaultKind::Pause(_) => {}
-            FaultKind::Slow(m, _) => self.machines[m].step_cost = Duration::ZERO,
+            FaultKind::Slow(m, _) => self.machines[m].step_cost = self.scenario.step_cost,
             FaultKind::ClockJump(m, by) => self.machines[m].skew_ms -= by,
             FaultKind::DiskFull(m) => self.machines[m].full = self.machines[m].full.saturating_sub(1),
             FaultKind::SyncFails(m) => self.machines[m].sync_fails = false,

@@ -11,6 +11,7 @@ use quorate_ledger::{Column, Store};
 use quorate_node::core::api::{Guard, Input, Now, Ready};
 use quorate_node::core::mempool::Limits;
 use quorate_node::core::{Core, CoreConfig};
+use quorate_node::runtime::{BACKLOG_READIES, Inbox};
 use quorate_node::storage::{FileIdentity, GUARD_KEY, GuardSlot, Standing};
 use quorate_types::codec;
 use quorate_types::ids::Height;
@@ -99,7 +100,9 @@ pub struct Machine {
     pub step_cost: Duration,
     busy_until: Duration,
     /// Came while it stood still or was busy.
-    pub inbox: VecDeque<Input>,
+    pub inbox: Inbox,
+    /// A timer came meanwhile.
+    pub tick_due: bool,
     /// Whether a wake-up is on its way.
     pub waking: bool,
     /// Readies waiting for the disk.
@@ -143,7 +146,8 @@ impl Machine {
             paused_until: Duration::ZERO,
             step_cost: Duration::ZERO,
             busy_until: Duration::ZERO,
-            inbox: VecDeque::new(),
+            inbox: Inbox::default(),
+            tick_due: false,
             waking: false,
             queue: VecDeque::new(),
             group: None,
@@ -227,7 +231,10 @@ impl Machine {
     pub fn stop(&mut self) {
         self.core = None;
         self.connected.clear();
-        self.inbox.clear();
+        self.inbox = Inbox::default();
+        self.tick_due = false;
+        // A wake-up on its way is for the process that is gone.
+        self.waking = false;
         self.queue.clear();
         self.group = None;
         self.armed = None;
@@ -235,7 +242,26 @@ impl Machine {
 
     /// Whether it can take a step at this moment.
     pub fn is_free(&self, now: Duration) -> bool {
-        self.paused_until <= now && self.busy_until <= now && self.inbox.is_empty()
+        self.free_at() <= now && !self.has_waiting() && !self.is_behind()
+    }
+
+    /// Whether so much waits for the disk that the core must not make more.
+    pub fn is_behind(&self) -> bool {
+        self.queue.len() >= BACKLOG_READIES
+    }
+
+    /// Whether something came while it could not take a step.
+    pub fn has_waiting(&self) -> bool {
+        self.tick_due || !self.inbox.is_empty()
+    }
+
+    /// What it takes next of that, in the daemon's order. Nothing but word from the disk, while that is behind.
+    pub fn next_waiting(&mut self) -> Option<Vec<Input>> {
+        let held_back = self.is_behind();
+        if !held_back && std::mem::take(&mut self.tick_due) {
+            return Some(vec![Input::Tick]);
+        }
+        self.inbox.next(held_back)
     }
 
     /// When it can take the next step.
@@ -244,10 +270,10 @@ impl Machine {
     }
 
     /// Takes one step, if the node runs.
-    pub fn step(&mut self, now: Duration, input: Input) {
+    pub fn step(&mut self, now: Duration, inputs: Vec<Input>) {
         let clock = self.clock(now);
         if let Some(core) = &mut self.core {
-            core.step(clock, input);
+            core.step_all(clock, inputs);
             self.busy_until = now + self.step_cost;
         }
     }

@@ -126,14 +126,14 @@ impl World {
             self.machines[m].skew_ms = 0;
             self.machines[m].full = 0;
             self.machines[m].armed = None;
-            self.machines[m].step_cost = Duration::ZERO;
+            self.machines[m].step_cost = self.scenario.step_cost;
             self.machines[m].paused_until = self.machines[m].paused_until.min(self.now);
             if self.outlook.is_buried(m) {
                 self.die(m, false);
             } else if self.machines[m].core.is_none() {
                 self.machines[m].down = 1;
                 self.after(Duration::from_millis(100), Event::Start(m));
-            } else if !self.machines[m].inbox.is_empty() {
+            } else if self.machines[m].has_waiting() {
                 let boot = self.machines[m].boot;
                 self.machines[m].waking = false;
                 self.at(self.now, Event::Wake { machine: m, boot });

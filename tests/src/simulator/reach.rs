@@ -6,7 +6,7 @@ use quorate_pbft::Message;
 use std::collections::BTreeMap;
 
 /// Every path that runs are expected to reach between them.
-pub const EXPECTED: [&str; 69] = [
+pub const EXPECTED: [&str; 71] = [
     "replica hears PrePrepare",
     "replica hears Prepare",
     "replica hears Commit",
@@ -42,6 +42,8 @@ pub const EXPECTED: [&str; 69] = [
     "starts: lost",
     "votes again after learning",
     "a lull at rest",
+    "a step of several inputs",
+    "waits for its disk",
     "frame refused: not a frame",
     "frame refused: wrong lane",
     "frame refused: message does not decode",

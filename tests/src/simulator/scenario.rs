@@ -223,6 +223,9 @@ pub struct Scenario {
     pub noise: Noise,
     /// Time of one write or sync, in microseconds, from and to.
     pub disk_us: (u64, u64),
+    /// Time that a step of a core takes; zero in half of the worlds. In the others inputs wait for one
+    /// another, by class, and transactions are gathered.
+    pub step_cost: Duration,
     /// How far each machine's wall clock is off, in milliseconds.
     pub skew_ms: Vec<i64>,
     /// What goes wrong, by time.
@@ -256,6 +259,8 @@ pub struct Cut {
     pub honest: bool,
     /// The run ends once everyone has everything.
     pub brisk: bool,
+    /// Steps take no time, but of machines that are slow.
+    pub nimble: bool,
 }
 
 impl Cut {
@@ -280,6 +285,9 @@ impl Cut {
         }
         if self.brisk {
             options += " --brisk";
+        }
+        if self.nimble {
+            options += " --nimble";
         }
         options
     }
@@ -363,6 +371,7 @@ impl Scenario {
             small_mempool: swarm.on(),
             noise,
             disk_us: disk_us.unwrap_or((100, 400)),
+            step_cost: Scenario::draw_step_cost(n, &mut dice.fork("steps")),
             skew_ms,
             faults,
             adversaries,
@@ -380,6 +389,14 @@ impl Scenario {
             return Duration::ZERO;
         }
         if n <= 4 { dice.millis(60_000, 1_200_000) } else { dice.millis(10_000, 60_000) }
+    }
+
+    /// With more validators each hears more.
+    fn draw_step_cost(n: usize, dice: &mut Dice) -> Duration {
+        if dice.chance(500) {
+            return Duration::ZERO;
+        }
+        dice.micros(50, 8_000 / n as u64)
     }
 
     fn draw_noise(swarm: &mut Swarm, dice: &mut Dice) -> Noise {
@@ -488,6 +505,9 @@ impl Scenario {
         if cut.brisk {
             self.lull = Duration::ZERO;
         }
+        if cut.nimble {
+            self.step_cost = Duration::ZERO;
+        }
         self.cut = cut;
         self
     }
@@ -504,7 +524,8 @@ impl Scenario {
     /// - 16 s: the longest rest of a peer that failed in sync, and the longest wait for its answer;
     /// - 12 s: a transaction deferred, or announced, for which there was no room;
     /// - blocks for all that clients ever wanted, each with five messages and eight writes one after the
-    ///   other and, at the end of a term, its share of leaders that use up a view.
+    ///   other, a step for each vote and ten more, and, at the end of a term, its share of leaders that use
+    ///   up a view.
     pub fn progress_bound(&self) -> Duration {
         let f = Quorum::of(self.n).f as u64;
         let cap = Duration::from_millis(self.parameters.max_view_timeout_ms);
@@ -513,7 +534,9 @@ impl Scenario {
         let requests = u32::try_from(f + 1).unwrap_or(u32::MAX);
         let wanted = self.load.transactions + self.load.bursts * self.load.burst;
         let blocks = (wanted as u64).div_ceil(u64::from(self.parameters.max_block_transactions));
-        let block_us = 5 * self.noise.delay_us.1 + 8 * self.disk_us.1;
+        let steps = 3 * self.n as u64 + 10;
+        let step_us = u64::try_from(self.step_cost.as_micros()).unwrap_or(u64::MAX);
+        let block_us = 5 * self.noise.delay_us.1 + 8 * self.disk_us.1 + steps * step_us;
         let view_us = self.parameters.max_view_timeout_ms * 1000 * f
             / (self.n as u64 * self.parameters.term_blocks.max(1));
         Duration::from_secs(5 + 16 + 12)

@@ -11,7 +11,8 @@ use crate::adversaries::{Parcel, Stage as LiarStage, message_in};
 use crate::invariants::Observed;
 use quorate_client::protocol::SubmitError;
 use quorate_ledger::{Column, Refusal};
-use quorate_node::core::api::{CommittedBlock, Input, Outgoing, Ready, Report};
+use quorate_node::core::api::{CommittedBlock, Input, Outgoing, PeerInput, Ready, Report};
+use quorate_node::runtime::{Claim, Class};
 use quorate_pbft::Message;
 use quorate_transport::Lane;
 use quorate_types::hash::TransactionId;
@@ -25,16 +26,19 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 impl World {
     /// Gives a machine something to do: at once, or when it is free.
     pub(super) fn input(&mut self, machine: usize, input: Input) {
-        let now = self.now;
         let m = &mut self.machines[machine];
         if m.core.is_none() {
             return;
         }
-        if m.is_free(now) {
-            self.step(machine, input);
+        if m.is_free(self.now) {
+            self.step(machine, vec![input]);
             return;
         }
-        m.inbox.push_back(input);
+        match input {
+            Input::Tick => m.tick_due = true,
+            Input::Persisted(number) => m.inbox.persisted(number),
+            input => m.inbox.push(class_of(&input), [(input, Claim::none())]),
+        }
         self.wake_later(machine);
     }
 
@@ -55,10 +59,14 @@ impl World {
         }
         m.waking = false;
         while self.machines[machine].free_at() <= now {
-            let Some(input) = self.machines[machine].inbox.pop_front() else { return };
-            self.step(machine, input);
+            // Whoever is behind is woken by its disk.
+            let Some(inputs) = self.machines[machine].next_waiting() else { return };
+            if inputs.len() > 1 && self.is_honest(machine) {
+                self.reach.hit("a step of several inputs");
+            }
+            self.step(machine, inputs);
         }
-        if !self.machines[machine].inbox.is_empty() {
+        if self.machines[machine].has_waiting() {
             self.wake_later(machine);
         }
     }
@@ -71,10 +79,13 @@ impl World {
         }
         m.tick_at = Duration::MAX;
         if !m.is_free(now) {
+            if m.is_behind() && self.is_honest(machine) {
+                self.reach.hit("waits for its disk");
+            }
             self.input(machine, Input::Tick);
             return;
         }
-        self.step(machine, Input::Tick);
+        self.step(machine, vec![Input::Tick]);
         let m = &self.machines[machine];
         let due = m.core.as_ref().map(|core| m.world_time(core.deadline()));
         if due.is_some_and(|due| due <= now) && self.is_honest(machine) {
@@ -82,8 +93,8 @@ impl World {
         }
     }
 
-    fn step(&mut self, machine: usize, input: Input) {
-        self.machines[machine].step(self.now, input);
+    fn step(&mut self, machine: usize, inputs: Vec<Input>) {
+        self.machines[machine].step(self.now, inputs);
         self.hand_on(machine);
     }
 
@@ -527,6 +538,22 @@ impl World {
             self.machines[machine].connected.remove(&peer);
             self.input(machine, Input::PeerDown(validator));
         }
+    }
+}
+
+/// The class in which the daemon queues an input.
+fn class_of(input: &Input) -> Class {
+    match input {
+        Input::Submit { .. } => Class::Clients,
+        Input::Peer { frame, .. } => match frame {
+            PeerInput::Consensus(_) => Class::Votes,
+            PeerInput::Transactions { .. } | PeerInput::Announce(_) | PeerInput::Pull(_) => Class::Gossip,
+            PeerInput::FetchProposal(_)
+            | PeerInput::Proposal { .. }
+            | PeerInput::FetchBlocks { .. }
+            | PeerInput::Blocks(_) => Class::Sync,
+        },
+        Input::PeerUp(_) | Input::PeerDown(_) | Input::Tick | Input::Persisted(_) => Class::Votes,
     }
 }
 

@@ -103,6 +103,7 @@ pub fn shrink(scenario: &Scenario) -> Option<Shrunk> {
     search.accept(Cut { honest: true, ..search.best.clone() });
     search.accept(Cut { quiet: true, ..search.best.clone() });
     search.accept(Cut { brisk: true, ..search.best.clone() });
+    search.accept(Cut { nimble: true, ..search.best.clone() });
     for _ in 0..2 {
         search.shorten();
         search.mend();

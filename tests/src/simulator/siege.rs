@@ -98,6 +98,7 @@ pub(super) fn lay(scenario: &mut Scenario, dice: &mut Dice) {
     scenario.parameters.max_view_timeout_ms = 1_200;
     scenario.noise = Noise { delay_us: (100, 2_000), ..Noise::default() };
     scenario.disk_us = (100, 400);
+    scenario.step_cost = Duration::ZERO;
     scenario.stress = dice.millis(4_000, 15_000);
     let liars = [Behaviour::Twins, Behaviour::Withholder, Behaviour::ViewChangeLiar, Behaviour::DoubleVoter];
     scenario.adversaries = match dice.pick(&liars).copied() {

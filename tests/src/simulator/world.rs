@@ -164,6 +164,9 @@ impl World {
                 liars.insert(*validator, liar);
             }
         }
+        for machine in &mut machines {
+            machine.step_cost = scenario.step_cost;
+        }
         World {
             limits: Consortium::limits(&scenario),
             committee: Arc::clone(&committee),
