@@ -214,6 +214,35 @@ async fn bulk_goes_on_when_a_validator_goes() {
     assert_eq!(lines, (1..=1500).collect::<Vec<_>>());
 }
 
+/// A validator that was killed and is back knows nothing of the stream that a client still has to it. It is
+/// dialled again as soon as it is seen to be silent while others commit, not when the stream times out.
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_dials_a_silent_validator_again() {
+    let validators = start([Honest, Honest, Honest, Silent]);
+    validators.commit(namespace());
+    let founding = Arc::clone(&validators.consortium.founding);
+    let options = Options { timeout: Duration::from_secs(3600), ..Options::default() };
+    let client = Client::new(founding, keys(4).member, &options).unwrap();
+    let streams = || validators.shared.streams[3].load(Ordering::Relaxed);
+    let (give, input) = tokio::sync::mpsc::channel(10);
+    let signer = client.clone();
+    let run = tokio::spawn(async move { client.bulk_signed(input, 100, |_, _| ()).await.unwrap() });
+    let mut lines = 0;
+    let dialled_again = async {
+        while streams() < 2 {
+            if streams() == 1 {
+                validators.behave(3, Honest);
+            }
+            lines += 1;
+            let operations = vec![put("crates", &format!("k{lines}"), "v")];
+            give.send((lines, signer.sign(operations, DEFAULT_LIFETIME))).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), dialled_again).await.expect("dialled again");
+    drop(give);
+    assert_eq!(run.await.unwrap().applied, lines);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_line_ends_bulk_after_what_was_before_it() {
     let validators = start([Honest; 4]);

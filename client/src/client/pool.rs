@@ -74,6 +74,13 @@ impl Validator {
         Ok(connection)
     }
 
+    /// Gives up the connection that is up, if there is one: the next request makes another.
+    pub(super) async fn hang_up(&self) {
+        if let Some(Held(connection)) = self.connection.lock().await.take() {
+            connection.close();
+        }
+    }
+
     /// Notes how it behaved, for the order in which validators are asked.
     pub(super) fn note(&self, fault: Option<&Fault>) {
         match fault {

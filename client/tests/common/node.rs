@@ -39,6 +39,8 @@ pub struct Shared {
     height: watch::Sender<u64>,
     /// Transactions handed in, over all validators.
     pub handed_in: AtomicU64,
+    /// Streams for transactions that were opened to each.
+    pub streams: [AtomicU64; 4],
     behaviours: Mutex<[Behaviour; 4]>,
 }
 
@@ -63,6 +65,7 @@ pub fn start(behaviours: [Behaviour; 4]) -> Validators {
         chain: Mutex::new(chain),
         height: watch::channel(0).0,
         handed_in: AtomicU64::new(0),
+        streams: Default::default(),
         behaviours: Mutex::new(behaviours),
     });
     let founding = &consortium.founding;
@@ -123,6 +126,9 @@ async fn answer(mut stream: ClientStream, shared: Arc<Shared>, index: usize) -> 
     let frame = stream.receive().await.ok()??;
     let request: Request = codec::decode(&frame, MAX_REQUEST_BYTES).ok()?;
     let behaviour = shared.behaviours.lock().unwrap()[index];
+    if matches!(request, Request::Submit) {
+        shared.streams[index].fetch_add(1, Ordering::Relaxed);
+    }
     match (behaviour, request) {
         (Behaviour::Silent, _) => {
             // Until the client gives up.

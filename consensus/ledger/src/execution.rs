@@ -23,6 +23,7 @@ use crate::reader::{Layer, Reader};
 use crate::state::{Asset, Entry, Namespace, StateKey, StateValue};
 use crate::store::{Store, StoreError};
 use crate::tree::{self, Change, Slot};
+use foldhash::HashMap;
 use quorate_types::codec;
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
@@ -65,10 +66,10 @@ pub(crate) struct Execution<'a, 'r, S> {
     root: Slot,
     /// The block's height, and so the version of all it writes.
     height: Height,
-    /// What the block's transactions read and changed so far, by the hash of the key, which is the order of
-    /// the tree. Entries are here only once written: their old values are never loaded, so that naming large
-    /// ones costs nothing.
-    block: BTreeMap<Hash, Seen>,
+    /// What the block's transactions read and changed so far, by the hash of the key. Entries are here only
+    /// once written: their old values are never loaded, so that naming large ones costs nothing. Walked
+    /// through once, when they are put into the order of the tree.
+    block: HashMap<Hash, Seen>,
     /// What the transaction under execution changed so far.
     transaction: BTreeMap<Hash, Option<StateValue>>,
 }
@@ -80,7 +81,7 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
         root: Slot,
         height: Height,
     ) -> Execution<'a, 'r, S> {
-        Execution { reader, members, root, height, block: BTreeMap::new(), transaction: BTreeMap::new() }
+        Execution { reader, members, root, height, block: HashMap::default(), transaction: BTreeMap::new() }
     }
 
     /// Writes a value outside of any transaction: a founding fact.
@@ -319,10 +320,12 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
 
     /// Brings the tree up to date with everything the block changed.
     pub(crate) fn finish(self) -> Result<Layer, StoreError> {
-        let mut values = Vec::new();
-        let mut changes = Vec::new();
         // Ascending by the hash of the key: so are the changes of the tree, and the values.
-        for (place, seen) in self.block.iter().filter(|(_, seen)| seen.changed) {
+        let mut changed: Vec<(&Hash, &Seen)> = self.block.iter().filter(|(_, seen)| seen.changed).collect();
+        changed.sort_unstable_by_key(|(place, _)| **place);
+        let mut values = Vec::with_capacity(changed.len());
+        let mut changes = Vec::with_capacity(changed.len());
+        for (place, seen) in changed {
             let leaf = seen.value.as_ref().map(|value| {
                 let encoded = codec::encode_bytes(value);
                 let leaf = tree::leaf_hash(place, &Hash::of(&[&encoded]));

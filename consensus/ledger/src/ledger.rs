@@ -9,6 +9,7 @@ use crate::state::{StateKey, StateValue};
 use crate::store::{Column, MemoryStore, Store, StoreError, Write};
 use crate::table;
 use crate::validity::{self, InvalidBlock, Refusal};
+use foldhash::HashSet;
 use quorate_types::block::{BlockResult, Header, transactions_root};
 use quorate_types::hash::{BlockHash, ChainId, Hash, ResultHash, TransactionId};
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
@@ -17,7 +18,7 @@ use quorate_types::member::Member;
 use quorate_types::merkle;
 use quorate_types::outcome::{Outcome, OutcomeRecord};
 use quorate_types::transaction::VerifiedTransaction;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Why the ledger cannot do what its node asks.
@@ -234,7 +235,7 @@ impl<S: Store> Ledger<S> {
         let (most, most_bytes) = (parameters.max_block_transactions, u64::from(parameters.max_block_bytes));
         let mut transactions = Vec::new();
         let mut skipped = Vec::new();
-        let mut tickets = BTreeSet::new();
+        let mut tickets = HashSet::default();
         let (mut count, mut bytes) = (0u32, 0u64);
         while count < most && transactions.len() < limit {
             let Some(transaction) = candidates.next() else { break };
@@ -269,7 +270,7 @@ impl<S: Store> Ledger<S> {
             history_root: parent_point.log.root(),
             validators: self.validators,
         };
-        let tickets = tickets.into_iter().collect();
+        let tickets = ascending(tickets);
         let result = self.execute(&parent_point, header.clone(), header.hash(), &transactions, tickets)?;
         Ok(Proposed { block: Some((header, transactions, result)), skipped })
     }
@@ -426,14 +427,14 @@ impl<S: Store> Ledger<S> {
         if header.transactions_root != expected {
             return Err(InvalidBlock::WrongTransactionsRoot { found: header.transactions_root, expected });
         }
-        let mut tickets = BTreeSet::new();
+        let mut tickets = HashSet::default();
         for (index, transaction) in transactions.iter().enumerate() {
             self.check_transaction(transaction, header.timestamp)
                 .and_then(|()| self.check_replay(&header.parent, &tickets, transaction))
                 .map_err(|refusal| InvalidBlock::Transaction { index, id: transaction.id(), refusal })?;
             tickets.insert(Ticket::of(transaction));
         }
-        Ok(tickets.into_iter().collect())
+        Ok(ascending(tickets))
     }
 
     fn check_transaction(&self, transaction: &VerifiedTransaction, time: Timestamp) -> Result<(), Refusal> {
@@ -451,7 +452,7 @@ impl<S: Store> Ledger<S> {
     fn check_replay(
         &self,
         parent: &BlockHash,
-        earlier: &BTreeSet<Ticket>,
+        earlier: &HashSet<Ticket>,
         transaction: &VerifiedTransaction,
     ) -> Result<(), Refusal> {
         let ticket = Ticket::of(transaction);
@@ -504,6 +505,12 @@ impl<S: Store> Ledger<S> {
         self.pending.insert(pending, usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(hash)
     }
+}
+
+fn ascending(tickets: HashSet<Ticket>) -> Vec<Ticket> {
+    let mut tickets: Vec<Ticket> = tickets.into_iter().collect();
+    tickets.sort_unstable();
+    tickets
 }
 
 impl Ledger<MemoryStore> {

@@ -50,8 +50,19 @@ const WAYS: usize = 6;
 /// doubles as it fills.
 #[derive(Debug)]
 pub(crate) struct PageCache {
-    sets: Vec<[Option<Cached>; WAYS]>,
+    sets: Vec<Set>,
     pages: usize,
+}
+
+/// Places for pages whose paths fall together. What is searched lies in front: with more pages than the
+/// processor's caches hold, looking at every page of a set took longer than all else about finding one.
+#[derive(Debug, Clone)]
+struct Set {
+    /// Of each page some bits of its path, never 0; 0 where there is none.
+    tags: [u16; WAYS],
+    /// Of each place, how many were used after it.
+    ranks: [u8; WAYS],
+    pages: [Option<Cached>; WAYS],
 }
 
 #[derive(Debug, Clone)]
@@ -63,32 +74,57 @@ struct Cached {
 
 impl Default for PageCache {
     fn default() -> PageCache {
-        PageCache { sets: vec![[const { None }; WAYS]; 64], pages: 0 }
+        PageCache { sets: vec![Set::EMPTY; 64], pages: 0 }
+    }
+}
+
+impl Set {
+    const EMPTY: Set = Set { tags: [0; WAYS], ranks: [0, 1, 2, 3, 4, 5], pages: [const { None }; WAYS] };
+
+    fn find(&self, tag: u16, path: &Path) -> Option<usize> {
+        let is_at = |way: &usize| self.pages[*way].as_ref().is_some_and(|cached| cached.path == *path);
+        (0..WAYS).filter(|way| self.tags[*way] == tag).find(is_at)
+    }
+
+    /// Notes that this place was used last.
+    fn touch(&mut self, way: usize) {
+        let rank = self.ranks[way];
+        for other in &mut self.ranks {
+            *other += u8::from(*other < rank);
+        }
+        self.ranks[way] = 0;
+    }
+
+    /// The place that was used before all others.
+    fn oldest(&self) -> usize {
+        self.ranks.iter().position(|rank| usize::from(*rank) == WAYS - 1).expect("each rank is at one place")
     }
 }
 
 impl PageCache {
-    fn set(&mut self, path: &Path) -> &mut [Option<Cached>; WAYS] {
-        // The number of sets is a power of two.
-        let set = path.spread() & (self.sets.len() - 1);
-        &mut self.sets[set]
+    /// The set of a path, and its tag there.
+    fn set(&mut self, path: &Path) -> (&mut Set, u16) {
+        let [.., a, b, c, d] = path.spread().to_be_bytes();
+        // The number of sets is a power of two, and below two to the sixteen.
+        let set = usize::from(u16::from_be_bytes([c, d])) & (self.sets.len() - 1);
+        (&mut self.sets[set], u16::from_be_bytes([a, b]) | 1)
     }
 
     fn get(&mut self, version: Height, path: &Path) -> Option<Arc<Page>> {
-        let set = self.set(path);
-        let way = set.iter().position(|way| way.as_ref().is_some_and(|cached| cached.path == *path))?;
-        // Used last, goes last.
-        set[way..].rotate_left(1);
-        let found = set[WAYS - 1].as_ref()?;
+        let (set, tag) = self.set(path);
+        let way = set.find(tag, path)?;
+        set.touch(way);
+        let found = set.pages[way].as_ref()?;
         (found.version == version).then(|| Arc::clone(&found.page))
     }
 
     fn insert(&mut self, version: Height, path: &Path, page: Arc<Page>) {
-        let set = self.set(path);
-        let same = set.iter().position(|way| way.as_ref().is_some_and(|cached| cached.path == *path));
-        let free = same.or_else(|| set.iter().position(Option::is_none));
-        set[free.unwrap_or(0)..].rotate_left(1);
-        let before = set[WAYS - 1].replace(Cached { path: *path, version, page });
+        let (set, tag) = self.set(path);
+        let free = || set.tags.iter().position(|tag| *tag == 0);
+        let way = set.find(tag, path).or_else(free).unwrap_or_else(|| set.oldest());
+        set.touch(way);
+        set.tags[way] = tag;
+        let before = set.pages[way].replace(Cached { path: *path, version, page });
         if before.is_none() {
             self.pages += 1;
             if self.pages > self.sets.len() * WAYS / 2 && self.sets.len() * WAYS < CACHE_PAGES {
@@ -98,10 +134,10 @@ impl PageCache {
     }
 
     fn double(&mut self) {
-        let sets = vec![[const { None }; WAYS]; 2 * self.sets.len()];
+        let sets = vec![Set::EMPTY; 2 * self.sets.len()];
         let old = std::mem::replace(&mut self.sets, sets);
         self.pages = 0;
-        for cached in old.into_iter().flatten().flatten() {
+        for cached in old.into_iter().flat_map(|set| set.pages).flatten() {
             self.insert(cached.version, &cached.path, cached.page);
         }
     }
@@ -245,7 +281,7 @@ mod tests {
             let path = (0..5).fold(Path::ROOT, |path, level| path.child(number >> (4 * level) & 15));
             cache.insert(Height(1), &path, Arc::clone(&page));
         }
-        let held = cache.sets.iter().flatten().flatten().count();
+        let held = cache.sets.iter().flat_map(|set| &set.pages).flatten().count();
         assert!(held <= CACHE_PAGES, "{held}");
         assert!(held > CACHE_PAGES / 2, "{held}");
     }

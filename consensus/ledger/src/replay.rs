@@ -3,23 +3,26 @@
 //! An expired transaction needs no memory, it is refused for being expired; so only ids whose expiry
 //! is not before the tip's time are kept. They follow from the chain, so they are not in the tree.
 //!
-//! An entry is the time of expiry and the first 16 bytes of the id (whose preimage covers the time):
-//! 24 bytes, in one ordered set in which expired entries come first. To hit another's entry takes
-//! 2^128 hashes; who collides two of their own with 2^64 has the second refused, by everyone alike.
-//! The set holds at most what the chain commits within `max_lifetime_ms` of block time.
+//! An entry is the first 16 bytes of the id, whose preimage covers the time of expiry. To hit another's
+//! entry takes 2^128 hashes; who collides two of their own with 2^64 has the second refused, by everyone
+//! alike. Entries lie in one set for each second in which they expire, and a set goes as a whole once its
+//! second is over: each look-up touches one place in memory, however many there are. They are never walked
+//! through, so that the order within a set, which differs from node to node, reaches nothing. Together the
+//! sets hold at most what the chain commits within `max_lifetime_ms` of block time, and a second.
 //!
 //! In the store each block's entries are one value under its height, removed when all have expired.
 
 use crate::store::{Column, Store, StoreError, Write};
 use crate::table;
+use foldhash::HashSet;
 use quorate_types::codec;
 use quorate_types::ids::{Height, Timestamp};
 use quorate_types::transaction::VerifiedTransaction;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// A transaction as the index knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Ticket {
     pub(crate) expires_at: Timestamp,
     id: [u8; 16],
@@ -33,10 +36,16 @@ impl Ticket {
     }
 }
 
+/// The second in which a moment lies, counted as timestamps are.
+fn second_of(time: Timestamp) -> u64 {
+    time.0 / 1000
+}
+
 /// The unexpired transactions of committed blocks.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct ReplayIndex {
-    tickets: BTreeSet<Ticket>,
+    /// By the second in which they expire.
+    ids: BTreeMap<u64, HashSet<[u8; 16]>>,
     /// The records in the store, ascending by height, each with its latest expiry.
     records: VecDeque<(Height, Timestamp)>,
 }
@@ -61,13 +70,19 @@ impl ReplayIndex {
                 let tickets: Vec<Ticket> = table::decode(Column::Meta, key, bytes)?;
                 let Some(latest) = tickets.iter().map(|ticket| ticket.expires_at).max() else { continue };
                 index.records.push_back((height, latest));
-                index.tickets.extend(tickets.into_iter().filter(|ticket| ticket.expires_at >= time));
+                index.remember(tickets.iter().filter(|ticket| ticket.expires_at >= time));
             }
         }
     }
 
     pub(crate) fn contains(&self, ticket: &Ticket) -> bool {
-        self.tickets.contains(ticket)
+        self.ids.get(&second_of(ticket.expires_at)).is_some_and(|ids| ids.contains(&ticket.id))
+    }
+
+    fn remember<'a>(&mut self, tickets: impl Iterator<Item = &'a Ticket>) {
+        for ticket in tickets {
+            self.ids.entry(second_of(ticket.expires_at)).or_default().insert(ticket.id);
+        }
     }
 
     /// Takes in a committed block of this height and time, and forgets what has expired by then.
@@ -82,9 +97,9 @@ impl ReplayIndex {
         let latest = tickets.last().expect("a block has transactions").expires_at;
         writes.push(Write::put(Column::Meta, table::ids_key(height), codec::encode(tickets)));
         self.records.push_back((height, latest));
-        self.tickets.extend(tickets);
-        while self.tickets.first().is_some_and(|ticket| ticket.expires_at < time) {
-            self.tickets.pop_first();
+        self.remember(tickets.iter());
+        while self.ids.first_key_value().is_some_and(|(second, _)| *second < second_of(time)) {
+            self.ids.pop_first();
         }
         while self.records.front().is_some_and(|(_, latest)| *latest < time) {
             let (height, _) = self.records.pop_front().expect("just seen");

@@ -28,6 +28,7 @@
 //! | outstanding pulls | [`PULLS_PER_PEER`] | a slow peer must not hold everything |
 //! | answers to pulls | [`ANSWER_BYTES`] a frame, [`ANSWER_RATE`] a second | 32 bytes may ask for a megabyte |
 
+use foldhash::HashMap;
 use outbox::Outbox;
 use quorate_types::hash::TransactionId;
 use quorate_types::ids::ValidatorIndex;
@@ -35,7 +36,7 @@ use quorate_types::parameters::limits;
 use quorate_types::transaction::VerifiedTransaction;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tree::{PeerSet, Tree};
 use wheel::{Slot, Wheel};
@@ -168,11 +169,11 @@ impl Gossip {
             rng: ChaCha20Rng::from_seed(seed),
             up: PeerSet::EMPTY,
             peers: vec![Peer::default(); n],
-            held: HashMap::new(),
+            held: HashMap::default(),
             local: BTreeMap::new(),
             next_local: 0,
-            missing: HashMap::new(),
-            arriving: HashMap::new(),
+            missing: HashMap::default(),
+            arriving: HashMap::default(),
             seen: Seen::default(),
             repairs: Wheel::default(),
             pulls: Wheel::default(),

@@ -83,9 +83,8 @@ impl<S: Store> Core<S> {
     /// When a proposal that waits for its pause is due.
     pub(super) fn pace_deadline(&self) -> Option<Duration> {
         let slot = self.replica.slot()?;
-        let has_candidate = self.mempool.candidates(&|_| false).next().is_some();
         let waits = slot.in_flight > 0 || self.pace.fruitless.is_some();
-        (waits && has_candidate).then(|| self.due())
+        (waits && self.mempool.has_candidate()).then(|| self.due())
     }
 
     /// Proposes, if this node leads, has room and should not wait.

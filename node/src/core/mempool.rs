@@ -24,13 +24,15 @@
 //!
 //! Nothing here iterates over a hash map; equal calls give equal answers on every machine.
 
+use foldhash::HashMap;
 use quorate_client::protocol::Trace;
 use quorate_types::hash::{BlockHash, TransactionId};
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex};
 use quorate_types::keys::PublicKey;
 use quorate_types::parameters::Parameters;
 use quorate_types::transaction::VerifiedTransaction;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_map};
+use std::collections::hash_map::Entry as Place;
+use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map};
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -192,19 +194,19 @@ impl Mempool {
                 transactions: times_window(parameters.max_block_transactions),
                 bytes: times_window(parameters.max_block_bytes),
             },
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             senders: BTreeMap::new(),
             heads: BTreeSet::new(),
             by_expiry: BTreeMap::new(),
             used: Usage::default(),
             used_reserve: Usage::default(),
             next_arrival: 0,
-            marks: HashMap::new(),
+            marks: HashMap::default(),
             proposals: BTreeMap::new(),
             cursor: None,
             waiting_floor: Duration::ZERO,
             certain_lifetime_ms: parameters.max_lifetime_ms.saturating_sub(parameters.max_clock_drift_ms),
-            traces: HashMap::new(),
+            traces: HashMap::default(),
             trace_order: VecDeque::new(),
         }
     }
@@ -410,6 +412,11 @@ impl Mempool {
         Candidates { lanes, exclude }
     }
 
+    /// Whether there is anything for a proposal.
+    pub fn has_candidate(&self) -> bool {
+        self.senders.values().any(|sender| !sender.ready.is_empty())
+    }
+
     /// Sets the transactions of a proposal in flight aside: they are no candidates until the proposal
     /// is dropped. Ids that are not here yet count too. Marking a block again changes nothing.
     pub fn mark_proposed(&mut self, block: BlockHash, ids: &[TransactionId]) {
@@ -470,14 +477,13 @@ impl Mempool {
 
     /// Takes one mark off an id; true if it was the last.
     fn release_mark(&mut self, id: &TransactionId) -> bool {
-        match self.marks.get_mut(id) {
-            Some(count) if *count > 1 => {
-                *count -= 1;
-                false
-            }
-            Some(_) => self.marks.remove(id).is_some(),
-            None => false,
+        let Place::Occupied(mut mark) = self.marks.entry(*id) else { return false };
+        if *mark.get() > 1 {
+            *mark.get_mut() -= 1;
+            return false;
         }
+        mark.remove();
+        true
     }
 
     /// A block committed: its transactions leave, whether its proposal was marked or not.

@@ -3,7 +3,7 @@
 use super::wire::PeerFrame;
 use super::{Core, records};
 use quorate_ledger::{Column, InvalidBlock, Store, Write};
-use quorate_pbft::{Record, Rejection};
+use quorate_pbft::{Learning, Record, Rejection};
 use quorate_types::block::Header;
 use quorate_types::codec;
 use quorate_types::hash::{BlockHash, TransactionId};
@@ -20,7 +20,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_millis(100);
 struct Known {
     header: Header,
     ids: Option<Arc<[TransactionId]>>,
-    /// All bodies, once they were here together.
+    /// All bodies, once they were here together, in the order of the ids.
     transactions: Option<Arc<[VerifiedTransaction]>>,
     /// In the store, by a vote.
     stored: bool,
@@ -58,10 +58,14 @@ impl Proposals {
         }
     }
 
-    /// A body of an uncommitted block that is not in the mempool any more.
+    /// A body of an uncommitted block that is not in the mempool any more. The ids are looked through, for
+    /// they lie side by side: peers may ask for many that are nowhere.
     pub(super) fn body(&self, id: &TransactionId) -> Option<VerifiedTransaction> {
-        let bodies = self.known.values().filter_map(|known| known.transactions.as_ref());
-        bodies.flat_map(|all| all.iter()).find(|transaction| transaction.id() == *id).cloned()
+        self.known.values().find_map(|known| {
+            let (ids, transactions) = (known.ids.as_ref()?, known.transactions.as_ref()?);
+            let place = ids.iter().position(|known| known == id)?;
+            transactions.get(place).cloned()
+        })
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
@@ -311,7 +315,12 @@ impl<S: Store> Core<S> {
                 self.guard.view = self.guard.view.max(view);
             }
         }
-        self.guard.votes += 1;
+        // A replica that learns votes on nothing: what it writes down is a view that others opened. Counted as
+        // a vote it would lift the doubt about what was forgotten (see the guard file), and after a restart
+        // the replica would vote with whatever it remembers.
+        if *self.replica.learning() == Learning::No {
+            self.guard.votes += 1;
+        }
         self.building.guard = Some(self.guard);
     }
 

@@ -18,6 +18,10 @@
 //!   this one rests for [`REST`], twice as long each further time up to [`REST_CAP`]. What it delivers
 //!   late is still welcome. Delivering blocks that prove final wipes its record. As rests end, one
 //!   honest peer among any number of liars is enough, later if not sooner.
+//! - **No end.** A run may end below its certificate, for the rest is in another answer. But a liar that
+//!   cuts the certificate off, and claims heights that nobody else has, would keep us waiting for the rest
+//!   for ever: when nothing has been added to a run for [`UNPROVEN`], its senders rest and it is fetched
+//!   from others.
 //!
 //! | what a peer can grow | bound | why |
 //! |---|---|---|
@@ -54,6 +58,8 @@ pub const GRACE: Duration = Duration::from_millis(200);
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest an answer may take.
 pub const TIMEOUT_CAP: Duration = Duration::from_secs(8);
+/// How long a run without a certificate may stay as it is: as long as two answers may take.
+pub const UNPROVEN: Duration = Duration::from_secs(16);
 /// How long a peer is not asked after its first failure; doubles with each further one.
 pub const REST: Duration = Duration::from_millis(500);
 /// The longest rest, so that a peer that heals, or was blamed for another, is back within seconds.
@@ -95,7 +101,7 @@ pub enum SyncFault {
     /// A block that certified blocks above it do not descend from.
     #[error("sent a block that is not on the certified chain")]
     NotOnChain,
-    /// More blocks in a row than there can be without a certificate.
+    /// More blocks in a row than there can be without a certificate, or some to which nothing came.
     #[error("sent a run of blocks without a certificate")]
     NoCertificate,
     /// The core refused a block.
@@ -144,6 +150,8 @@ pub struct Sync {
     released: VecDeque<Buffered>,
     /// Above `base`, not yet connected to a certificate.
     buffer: BTreeMap<Height, Buffered>,
+    /// The last height of the lowest run, which has no certificate yet, and since when it is that.
+    unproven: Option<(Height, Duration)>,
     /// Of `released` and `buffer`.
     bytes: usize,
     /// Average weight of a block, for the length of ranges.
@@ -173,6 +181,7 @@ impl Sync {
             base: own,
             released: VecDeque::new(),
             buffer: BTreeMap::new(),
+            unproven: None,
             bytes: 0,
             block_bytes: TYPICAL_BLOCK_BYTES,
             peers: vec![Peer::default(); n],
@@ -352,17 +361,26 @@ impl Sync {
                     None => self.release(certified),
                     Some(liar) => self.punish(liar, SyncFault::NotOnChain, now),
                 },
-                None if run.len() as u64 > 2 * self.window => {
-                    let mut senders: Vec<ValidatorIndex> =
-                        run.iter().filter_map(|height| self.buffer.get(height)).map(|b| b.from).collect();
-                    senders.sort_unstable();
-                    senders.dedup();
-                    for sender in senders {
-                        self.punish(sender, SyncFault::NoCertificate, now);
+                None if run.len() as u64 > 2 * self.window => self.give_up(&run, now),
+                None => {
+                    let end = run.last().copied();
+                    if end != self.unproven.map(|(end, _)| end) {
+                        self.unproven = end.map(|end| (end, now));
                     }
+                    return;
                 }
-                None => return,
             }
+        }
+    }
+
+    /// Nothing proves these blocks final: they are fetched again, from others first.
+    fn give_up(&mut self, run: &[Height], now: Duration) {
+        let mut senders: Vec<ValidatorIndex> =
+            run.iter().filter_map(|height| self.buffer.get(height)).map(|b| b.from).collect();
+        senders.sort_unstable();
+        senders.dedup();
+        for sender in senders {
+            self.punish(sender, SyncFault::NoCertificate, now);
         }
     }
 
@@ -455,7 +473,15 @@ impl Sync {
             self.close(request);
             self.rest(request.peer, SyncFault::Timeout, now);
         }
+        if self.unproven_until().is_some_and(|until| until <= now) {
+            self.give_up(&self.lowest_run(), now);
+            self.settle(now);
+        }
         self.assign(now);
+    }
+
+    fn unproven_until(&self) -> Option<Duration> {
+        self.unproven.map(|(_, since)| since.saturating_add(UNPROVEN))
     }
 
     /// Asks for missing ranges, as far as bounds, claims and rests allow.
@@ -572,7 +598,7 @@ impl Sync {
         let grace = self.behind_since.map(|since| since + GRACE);
         // What lies in the past was acted upon, as far as anything could be done.
         let due = rests.chain(grace).filter(|at| *at > self.now);
-        answers.chain(due).min()
+        answers.chain(due).chain(self.unproven_until()).min()
     }
 }
 

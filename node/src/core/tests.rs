@@ -1,6 +1,6 @@
 //! Whole nodes in memory: real core, ledger, codec and checks; a fake clock, network and disk.
 
-use super::api::{Input, Now, PeerInput, Report};
+use super::api::{Guard, Input, Now, PeerInput, Report};
 use super::mempool::Limits;
 use super::{Core, CoreConfig, Memory, Ready, Ticket, records, wire};
 use bytes::Bytes;
@@ -175,7 +175,14 @@ impl Cluster {
 
     fn flush(&mut self, i: usize) {
         while let Some(ready) = self.cores[i].as_mut().and_then(Core::take_ready) {
-            let Ready { number, now, persist, then, reports, .. } = ready;
+            let Ready { number, now, persist, then, reports, guard, .. } = ready;
+            // Nothing that it writes down while it learns may lift the doubt about what it has forgotten.
+            let core = self.cores[i].as_ref().unwrap();
+            if let Some(guard) = guard.filter(|_| core.status().phase == "learning") {
+                let before = self.disks[i].get(Column::Votes, records::GUARD).unwrap();
+                let before = before.map_or(0, |bytes| codec::decode::<Guard>(&bytes, 32).unwrap().votes);
+                assert_eq!(guard.votes, before, "{i} counts a vote while it learns");
+            }
             self.disks[i].apply(&persist);
             for out in now.into_iter().chain(then) {
                 self.network.push_back((self.now + DELAY, Cluster::index(i), out.to, out.lane, out.frame));

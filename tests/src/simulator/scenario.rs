@@ -522,6 +522,7 @@ impl Scenario {
     /// - (f + 3) views at the cap: one under way, one to converge on, the leaders at fault, one good one;
     /// - (f + 1) request timeouts: leaders that propose, but not what waits;
     /// - 16 s: the longest rest of a peer that failed in sync, and the longest wait for its answer;
+    /// - 16 s: blocks of a liar that cut their certificate off;
     /// - 12 s: a transaction deferred, or announced, for which there was no room;
     /// - blocks for all that clients ever wanted, each with five messages and eight writes one after the
     ///   other, a step for each vote and ten more, and, at the end of a term, its share of leaders that use
@@ -539,7 +540,7 @@ impl Scenario {
         let block_us = 5 * self.noise.delay_us.1 + 8 * self.disk_us.1 + steps * step_us;
         let view_us = self.parameters.max_view_timeout_ms * 1000 * f
             / (self.n as u64 * self.parameters.term_blocks.max(1));
-        Duration::from_secs(5 + 16 + 12)
+        Duration::from_secs(5 + 16 + 16 + 12)
             + cap * views
             + request * requests
             + Duration::from_micros(blocks * (block_us + view_us))

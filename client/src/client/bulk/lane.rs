@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Submissions that wait to be written. Each holds at least one flight, and flights are bounded.
@@ -30,6 +30,7 @@ pub(super) struct Lane {
     pub(super) up: bool,
     pub(super) silence: Silence,
     submissions: mpsc::Sender<Vec<Signed>>,
+    hang_up: Arc<Notify>,
 }
 
 impl Lane {
@@ -37,6 +38,12 @@ impl Lane {
     pub(super) fn give(&mut self, batch: Vec<Signed>) -> bool {
         self.silence.asked(Instant::now());
         self.submissions.try_send(batch).is_ok()
+    }
+
+    /// Gives the stream up, and the connection with it, and dials again after a while: a validator that was
+    /// killed and is back knows nothing of either, and they would be waited for until they time out.
+    pub(super) fn hang_up(&self) {
+        self.hang_up.notify_waiters();
     }
 }
 
@@ -137,9 +144,15 @@ pub(super) fn lane(
     events: mpsc::Sender<LaneEvent>,
 ) -> (Lane, impl Future<Output = ()> + Send + 'static) {
     let (submissions, waiting) = mpsc::channel(WAITING);
-    let lane =
-        Lane { validator: Arc::clone(&validator), up: false, silence: Silence::default(), submissions };
-    let task = Task { client, index, validator, finalities, events, waiting };
+    let hang_up = Arc::new(Notify::new());
+    let lane = Lane {
+        validator: Arc::clone(&validator),
+        up: false,
+        silence: Silence::default(),
+        submissions,
+        hang_up: Arc::clone(&hang_up),
+    };
+    let task = Task { client, index, validator, finalities, events, waiting, hang_up };
     (lane, task.run())
 }
 
@@ -150,6 +163,7 @@ struct Task {
     finalities: Arc<Mutex<Finalities>>,
     events: mpsc::Sender<LaneEvent>,
     waiting: mpsc::Receiver<Vec<Signed>>,
+    hang_up: Arc<Notify>,
 }
 
 /// What was sent on a stream and not answered. A malformed transaction has no id for the validator,
@@ -159,6 +173,8 @@ struct Unanswered {
     sent: u64,
     by_position: HashMap<u64, TransactionId>,
     positions: HashMap<TransactionId, u64>,
+    /// Whether anything was answered.
+    answered: bool,
 }
 
 impl Unanswered {
@@ -171,12 +187,14 @@ impl Unanswered {
     }
 
     fn committed(&mut self, id: &TransactionId) {
+        self.answered = true;
         if let Some(position) = self.positions.remove(id) {
             self.by_position.remove(&position);
         }
     }
 
     fn refused(&mut self, position: u64) -> Option<TransactionId> {
+        self.answered = true;
         let id = self.by_position.remove(&position)?;
         self.positions.remove(&id);
         Some(id)
@@ -196,11 +214,18 @@ impl Task {
                     if !self.say(News::Up).await {
                         return;
                     }
-                    pause = FIRST_PAUSE;
-                    self.stream(sender, receiver).await
+                    let (fault, answered) = self.stream(sender, receiver).await;
+                    // One that takes everything and says nothing is dialled less and less often.
+                    if answered {
+                        pause = FIRST_PAUSE;
+                    }
+                    fault
                 }
                 Err(fault) => fault,
             };
+            if matches!(fault, Fault::Slow(_)) {
+                self.validator.hang_up().await;
+            }
             // Liars are not asked again.
             let done = self.validator.is_liar() || fault.is_lie();
             if !self.say(News::Down(fault)).await || done {
@@ -214,15 +239,17 @@ impl Task {
     }
 
     /// Runs the stream until it breaks. Writing and reading go on side by side: a node that takes no
-    /// more still answers.
-    async fn stream(&mut self, sender: FrameSender, receiver: FrameReceiver) -> Fault {
+    /// more still answers. Returns also whether the validator answered anything.
+    async fn stream(&mut self, sender: FrameSender, receiver: FrameReceiver) -> (Fault, bool) {
         let unanswered = Mutex::new(Unanswered::default());
-        let Task { client, index, finalities, events, waiting, .. } = self;
+        let Task { client, index, finalities, events, waiting, hang_up, .. } = self;
         let reader = Reader { client, index: *index, finalities, events, unanswered: &unanswered };
-        tokio::select! {
+        let fault = tokio::select! {
             fault = write(sender, waiting, &unanswered) => fault,
             fault = reader.run(receiver) => fault,
-        }
+            () = hang_up.notified() => Fault::Slow(SILENCE),
+        };
+        (fault, unanswered.into_inner().unwrap_or_else(PoisonError::into_inner).answered)
     }
 }
 

@@ -416,6 +416,7 @@ impl Run {
                     );
                     // Look-ups ask it last from now on.
                     validator.note(Some(&Fault::Slow(silent)));
+                    lane.hang_up();
                 }
             }
             lane.up = false;

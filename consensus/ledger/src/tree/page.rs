@@ -151,15 +151,10 @@ impl Page {
     /// A page for `path`, and its hash.
     pub(super) fn hashed(path: &Path, content: Content, before: Option<Before<'_>>) -> (Page, Hash) {
         let mut page = Page::new(content, None);
-        let mut nodes = [Node::Empty; 16];
-        // Which nodes are not what they were, by their numbers.
-        let mut stale = u32::from(u16::MAX) << 16;
-        if let Some(before) = before
-            && let Some(above) = &before.page.above
-        {
-            nodes = **above;
-            stale = u32::from(before.changed) << 16;
-        }
+        // Which nodes are not what they were, by their numbers. What stays is copied once, to its new place.
+        let above = before.and_then(|before| Some((before.page.above.clone()?, before.changed)));
+        let (mut nodes, changed) = above.unwrap_or_else(|| (Box::new([Node::Empty; 16]), u16::MAX));
+        let mut stale = u32::from(changed) << 16;
         for number in (1..16).rev() {
             if stale >> (2 * number) & 3 != 0 {
                 let [left, right] = [2 * number, 2 * number + 1].map(|child| page.node(path, &nodes, child));
@@ -171,8 +166,9 @@ impl Page {
             Content::Branch(branch) => branch.filled.len(),
             Content::Bucket(leaves) => leaves.len(),
         };
+        let hash = nodes[1].hash();
         if in_use >= CROWDED {
-            page.above = Some(Box::new(nodes));
+            page.above = Some(nodes);
         }
         if let Some(before) = before.filter(|before| before.only_newer) {
             let since = before.page.since.unwrap_or(before.version);
@@ -180,7 +176,7 @@ impl Page {
                 page.since = Some(since);
             }
         }
-        (page, nodes[1].hash())
+        (page, hash)
     }
 
     /// Node `number` of the 31, if `above` are those below 16.

@@ -316,6 +316,36 @@ fn blocks_without_their_own_certificate_wait_for_a_later_one() {
     assert_eq!(sync.buffered_bytes(), 0);
 }
 
+/// A liar cuts off the certificate, and claims heights that nobody else has: the rest will never come.
+#[test]
+fn a_run_without_an_end_is_fetched_again_from_others() {
+    let truth = chain(6, 0, 10, |_| false);
+    let mut cut = truth.clone();
+    cut[5].block.certificate = None;
+    let mut sync = Sync::new(v(0), 4, WINDOW, (Height::GENESIS, GENESIS));
+    sync.peer_up(v(1), ms(0));
+    sync.certified(v(1), Height(6), ms(0));
+    sync.peer_height(v(1), Height(100), ms(0));
+    sync.take_requests();
+    sync.blocks(v(1), cut, ms(1));
+    sync.peer_up(v(2), ms(2));
+    sync.peer_height(v(2), Height(6), ms(2));
+    let until = ms(1) + UNPROVEN;
+    let mut now = ms(2);
+    while now < until {
+        let asked = sync.take_requests();
+        assert!(asked.iter().all(|request| request.from > Height(6)), "the rest may still come: {asked:?}");
+        now = sync.deadline().expect("something is under way");
+        sync.tick(now);
+    }
+    assert_eq!(now, until);
+    let asked = sync.take_requests();
+    assert!(asked.contains(&BlockRequest { peer: v(2), from: Height(1), to: Height(6) }), "{asked:?}");
+    assert!(sync.take_faults().contains(&(v(1), SyncFault::NoCertificate)));
+    sync.blocks(v(2), truth, now);
+    assert_eq!(std::iter::from_fn(|| sync.next_ready()).count(), 6);
+}
+
 #[test]
 fn a_certificate_of_another_block_certifies_nothing() {
     let mut truth = chain(2, 0, 10, |_| true);

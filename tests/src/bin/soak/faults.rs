@@ -12,8 +12,12 @@ use std::time::Duration;
 /// How long a validator stays away, or still: longer than the others need to notice.
 const AWAY: Duration = Duration::from_secs(15);
 
-/// How long one that is back may need until it is ready, one that was wiped and must learn included.
+/// How long one that is back may need until it is ready, beside the time for blocks that it lacks.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Blocks a second that one that was wiped must take in at least: half of what a busy machine of two cores
+/// did. The longer a soak lasts, the longer is the chain to catch up with.
+const BLOCKS_A_SECOND: u64 = 500;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -110,13 +114,18 @@ impl Faults {
                     self.note(at, victim, "ready")?;
                     self.stage = Stage::Calm(at + self.pause);
                 }
-                other => anyhow::ensure!(
-                    at < since + PATIENCE,
-                    "{} is not ready {} s after it came back: {other:?}; its log ends:\n{}",
-                    name(victim),
-                    PATIENCE.as_secs(),
-                    consortium.log_tail(victim)
-                ),
+                other => {
+                    let chain = consortium.height().await.unwrap_or_default();
+                    let patience = PATIENCE + Duration::from_secs(chain.0 / BLOCKS_A_SECOND);
+                    anyhow::ensure!(
+                        at < since + patience,
+                        "{} is not ready {} s after it came back, at block {chain} of the chain: {other:?}; its \
+                         log ends:\n{}",
+                        name(victim),
+                        patience.as_secs(),
+                        consortium.log_tail(victim)
+                    );
+                }
             },
             Stage::Calm(_) | Stage::Away(..) => {}
         }
