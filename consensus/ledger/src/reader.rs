@@ -54,8 +54,8 @@ pub(crate) struct PageCache {
     pages: usize,
 }
 
-/// Places for pages whose paths fall together. What is searched lies in front: with more pages than the
-/// processor's caches hold, looking at every page of a set took longer than all else about finding one.
+/// Places for pages whose paths fall together. What is searched lies in front: there are more pages than the
+/// processor's caches hold, and to look at each of a set is to wait for memory as often.
 #[derive(Debug, Clone)]
 struct Set {
     /// Of each page some bits of its path, never 0; 0 where there is none.

@@ -76,9 +76,9 @@ pub(crate) fn serialize_fixed<S: Serializer, const N: usize>(
     tuple.end()
 }
 
-/// In the canonical encoding a number of eight bytes is these bytes, the lowest first. So are bytes written
-/// and read in words: lists of hashes are most of what is encoded, and a call for each byte took longer
-/// than hashing them.
+/// In the canonical encoding a number of eight bytes is these bytes, the lowest first. So fixed bytes are
+/// written and read in words: lists of hashes are most of what is encoded, and this takes an eighth of the
+/// calls.
 const WORD: usize = 8;
 
 pub(crate) fn deserialize_fixed<'de, D: Deserializer<'de>, const N: usize>(

@@ -171,7 +171,8 @@ pub struct Guard {
     pub height: Height,
     /// The highest committed height.
     pub committed: Height,
-    /// How many vote records were ever written.
+    /// How many records of votes and views were ever written, without those of a replica that learns: it
+    /// enters views, and votes on nothing.
     pub votes: u64,
 }
 

@@ -21,7 +21,7 @@
 //! - **No end.** A run may end below its certificate, for the rest is in another answer. But a liar that
 //!   cuts the certificate off, and claims heights that nobody else has, would keep us waiting for the rest
 //!   for ever: when nothing has been added to a run for [`UNPROVEN`], its senders rest and it is fetched
-//!   from others.
+//!   from others. (A liar may add a block at a time, but no more than two windows of them.)
 //!
 //! | what a peer can grow | bound | why |
 //! |---|---|---|

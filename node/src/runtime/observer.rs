@@ -115,6 +115,9 @@ impl Observer {
             }
         });
         let stored = *self.stored.borrow();
+        // Blocks that were fetched are executed faster than they are written: what is not stored is not served.
+        let writing = core.height > stored.height.plus(self.founding.parameters().window);
+        let phase = if writing && is_ready(core.phase) { "catching up" } else { core.phase };
         let duplicates = core.gossip_duplicates.saturating_mul(1000).checked_div(core.gossip_first);
         NodeStatus {
             chain: self.founding.chain(),
@@ -126,7 +129,7 @@ impl Observer {
             block_time: stored.timestamp,
             view: core.view,
             leader: core.leader,
-            phase: core.phase.to_owned(),
+            phase: phase.to_owned(),
             trouble: self.disk.trouble().or_else(|| core.trouble.clone()),
             mempool_transactions: core.mempool_transactions as u64,
             mempool_bytes: core.mempool_bytes as u64,
@@ -144,8 +147,9 @@ pub fn not_ready(status: &NodeStatus) -> Option<String> {
     if let Some(trouble) = &status.trouble {
         return Some(trouble.clone());
     }
-    match status.phase.as_str() {
-        "active" | "changing view" => None,
-        phase => Some(format!("the node is {phase}")),
-    }
+    (!is_ready(&status.phase)).then(|| format!("the node is {}", status.phase))
+}
+
+fn is_ready(phase: &str) -> bool {
+    matches!(phase, "active" | "changing view")
 }

@@ -69,13 +69,6 @@ fn family(column: Column, cache: &Cache) -> Options {
             table.set_index_type(BlockBasedIndexType::BinarySearch);
             table.set_block_size(8 << 10);
             options.set_write_buffer_size(16 * MIB);
-            if column == Column::Transactions {
-                // Its keys come in no order. A small buffer stays in the processor's caches while each finds
-                // its place; several are then merged into one table.
-                options.set_write_buffer_size(MIB);
-                options.set_min_write_buffer_number_to_merge(8);
-                options.set_max_write_buffer_number(16);
-            }
         }
         // Whole blocks, large, in order: read one after the other by audits and by those who catch up.
         Column::Bodies => {
