@@ -13,6 +13,10 @@
 //! others claim. (A liar among them can make the barrier too high, so keeping this replica, and none
 //! else, from voting; it can not make it too low.)
 //!
+//! While it learns it enters the views that others open, and records that. Such a record is no vote: whoever
+//! keeps count of votes, to tell after a restart that memory is whole again, must leave it out, or the barrier
+//! would be forgotten with the restart.
+//!
 //! When q − 1 others know of no block, the chain is being founded, and it votes at once. (It may have
 //! voted on the first blocks and forgotten that, if its disk was lost in that very minute, or while a
 //! loss of power could still take the first block from the others; it then counts among the f faulty,
