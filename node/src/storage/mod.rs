@@ -23,6 +23,7 @@
 //! One thread writes. Each batch is atomic; a synced one survives power loss before
 //! [`RocksStore::apply`] returns. Readers on any thread see a batch wholly or not at all.
 
+mod direct;
 mod format;
 mod guard;
 mod options;
@@ -205,6 +206,11 @@ impl OpenError {
     }
 }
 
+/// What a write takes in a batch, at most: its kind, column and lengths are numbers of variable length.
+fn bytes_in_batch(write: &Write) -> usize {
+    write.key.len() + write.value.as_ref().map_or(0, bytes::Bytes::len) + 12
+}
+
 fn is_no_space(text: &str) -> bool {
     text.contains("No space left") || text.contains("NoSpace") || text.contains("Disk quota exceeded")
 }
@@ -337,12 +343,14 @@ impl RocksStore {
     /// See [`WriteError`].
     pub fn apply<'a>(
         &self,
-        writes: impl IntoIterator<Item = &'a Write>,
+        writes: impl IntoIterator<Item = &'a Write, IntoIter: Clone>,
         sync: bool,
     ) -> Result<(), WriteError> {
         let guard = self.read();
         let db = guard.as_ref().ok_or_else(|| WriteError::Failed(CLOSED.into()))?;
-        let mut batch = WriteBatch::default();
+        // Room for all is made at once: growing by doubling would copy megabytes of values again and again.
+        let writes = writes.into_iter();
+        let mut batch = WriteBatch::with_capacity_bytes(writes.clone().map(bytes_in_batch).sum());
         for write in writes {
             let family = family(db, write.column).map_err(|error| WriteError::Failed(error.to_string()))?;
             match &write.value {
@@ -459,7 +467,7 @@ fn open<'a>(guard: &'a RwLockReadGuard<'_, Option<DB>>) -> Result<&'a DB, StoreE
 }
 
 fn open_db(data: &Path, config: &config::Storage, create: bool) -> Result<DB, OpenError> {
-    let options = options::database(config, create);
+    let options = options::database(config, create, direct::works_in(data));
     let families = options::columns(config);
     DB::open_cf_descriptors(&options, data.join("db"), families)
         .map_err(|error| OpenError::rocks(data, &error))

@@ -14,8 +14,8 @@ const MIB: usize = 1 << 20;
 /// room.
 pub const MAX_LOG_BYTES: u64 = 256 << 20;
 
-/// Options of the whole database.
-pub(super) fn database(config: &config::Storage, create: bool) -> Options {
+/// Options of the whole database. With `direct`, its directory takes direct writes (see [`super::direct`]).
+pub(super) fn database(config: &config::Storage, create: bool, direct: bool) -> Options {
     let mut options = Options::default();
     // Only a directory that was marked as new may be created: RocksDB would otherwise answer a lost
     // CURRENT file with an empty database.
@@ -37,6 +37,7 @@ pub(super) fn database(config: &config::Storage, create: bool) -> Options {
     options.set_enable_write_thread_adaptive_yield(false);
     // Spreads writing a table over time, so that a sync does not wait for all of it.
     options.set_bytes_per_sync(1 << 20);
+    options.set_use_direct_io_for_flush_and_compaction(direct);
     // RocksDB's own log, in the same directory: little, and for its developers.
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(4);

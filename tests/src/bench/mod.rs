@@ -10,6 +10,7 @@
 //! | [`usage`] | memory, disk and network of processes |
 //! | [`metrics`] | what nodes count |
 //! | [`floor`] | what the arithmetic alone costs on this machine |
+//! | [`profile`] | in which functions the time goes |
 //! | [`report`], [`plot`] | what comes out |
 //! | [`stats`] | repetitions and percentiles |
 
@@ -18,6 +19,7 @@ pub mod drive;
 pub mod floor;
 pub mod metrics;
 pub mod plot;
+pub mod profile;
 pub mod report;
 pub mod rig;
 pub mod snapshot;

@@ -7,6 +7,7 @@
 //! The programs have to be built first: `cargo build --release -p quorate-node -p quorate-client
 //! -p quorate-tests`. `make test` does so.
 
+mod benchmark;
 mod cli;
 mod crashes;
 mod files;

@@ -6,6 +6,7 @@ mod cold_start;
 mod delays;
 mod idle;
 mod load;
+mod profile;
 mod saturation;
 mod single;
 mod state;
@@ -23,6 +24,8 @@ use quorate_tests::bench::report;
 pub(crate) enum Section {
     /// The floor, and the headline's load at saturation
     Saturation,
+    /// A flame graph of that load, by perf
+    Profile,
     /// Latency and cost at 25, 50 and 75 % of saturation
     Load,
     /// CPU of a validator when nothing happens
@@ -57,6 +60,7 @@ impl Section {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Section::Saturation => "saturation",
+            Section::Profile => "profile",
             Section::Load => "load",
             Section::Idle => "idle",
             Section::Single => "single",
@@ -81,7 +85,8 @@ impl Section {
             | Section::ViewChange
             | Section::CatchUp
             | Section::Audit => true,
-            Section::Validators
+            Section::Profile
+            | Section::Validators
             | Section::State
             | Section::Delays
             | Section::ColdStart
@@ -92,6 +97,7 @@ impl Section {
     pub(crate) fn run(self, bench: &mut Bench) -> Result<report::Section> {
         match self {
             Section::Saturation => saturation::run(bench),
+            Section::Profile => profile::run(bench),
             Section::Load => load::run(bench),
             Section::Idle => idle::run(bench),
             Section::Single => single::run(bench),

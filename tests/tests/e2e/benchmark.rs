@@ -1,0 +1,60 @@
+//! The benchmark runs, and its report has what is promised. It measures nothing here: everything is as
+//! small and as short as it can be.
+
+use anyhow::{Context, Result, ensure};
+use quorate_tests::programs::program;
+use serde_json::Value;
+use std::fs;
+use std::process::Command;
+
+/// What stands at the top level of the JSON report, and must be a number above zero.
+const HEADLINE: [&str; 7] = [
+    "cpu_over_floor",
+    "committed_tps",
+    "latency_p50_ms",
+    "latency_p99_ms",
+    "view_change_ms",
+    "catch_up_ratio",
+    "audit_ratio",
+];
+
+#[test]
+fn the_benchmark_reports_its_headline() {
+    if let Err(error) = run() {
+        panic!("{error:?}");
+    }
+}
+
+fn run() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let output = Command::new("timeout")
+        .args(["--kill-after=10", "240"])
+        .arg(program("bench")?)
+        .args(["--quick", "--dir", "report"])
+        .current_dir(directory.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "exit {:?}\n{said}", output.status.code());
+    let report = directory.path().join("report");
+    let json: Value = serde_json::from_slice(&fs::read(report.join("report.json")).context("report.json")?)?;
+    for figure in HEADLINE {
+        ensure!(json[figure].as_f64().is_some_and(|value| value > 0.0), "{figure} is {}", json[figure]);
+    }
+    let text = fs::read_to_string(report.join("report.md")).context("report.md")?;
+    ensure!(!text.to_lowercase().contains("not measured"), "something was not measured:\n{text}");
+    // Every picture that the text shows is there.
+    let pictures: Vec<&str> = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|p| p.ends_with(".svg"))
+        .collect();
+    ensure!(pictures.len() >= 2, "the report shows {} pictures", pictures.len());
+    for picture in pictures {
+        ensure!(
+            fs::read_to_string(report.join(picture)).context(picture.to_owned())?.contains("<svg"),
+            "{picture}"
+        );
+    }
+    Ok(())
+}
