@@ -48,7 +48,10 @@ impl<S: Store> Core<S> {
             if !stored {
                 writes.push(bodies_write(height, block, &committed.transactions));
             }
-            for (id, position) in ids.iter().zip(0u32..) {
+            // In the order of the keys: a sorted table takes neighbours one after the other at less cost.
+            let mut places: Vec<(&TransactionId, u32)> = ids.iter().zip(0u32..).collect();
+            places.sort_unstable();
+            for (id, position) in places {
                 writes.push(Write::put(Column::Transactions, id.0.0, records::place(height, position)));
             }
             if certificate.commit.height == height {

@@ -8,9 +8,10 @@
 //! core in the order in which the bytes arrived. So the messages of one sender keep their order, and a
 //! peer's going comes after its last message.
 //!
-//! A signature alone takes five times what one of a hundred takes, and every batch is a step of the core
-//! and a frame to each peer. So transactions that come one by one are taken [`APART`] from each other in
-//! time, or when there is a batch that is worth it; the first after a pause is taken at once. Those of
+//! A signature alone takes three times what one of a hundred takes, and every batch is a step of the core
+//! and a frame to each peer. So transactions that come thick and fast are taken [`APART`] from each other in
+//! time, or when there is a batch that is worth it; the first after a pause, and those that usually come
+//! [`SELDOM`] or further from each other, are taken at once. Those of
 //! clients and those of peers are verified together, whichever of them are due: most are signed by the same
 //! few members, and each member costs a batch as much as two signatures.
 
@@ -50,7 +51,11 @@ type Batch = Vec<(Work, Claim)>;
 const BATCH_SIGNATURES: usize = 1024;
 
 /// The least time between two batches of transactions, unless there are [`ENOUGH`].
-const APART: Duration = Duration::from_millis(5);
+const APART: Duration = Duration::from_millis(10);
+
+/// Signatures that come this far from each other are not worth waiting for: nearly all would be taken alone
+/// all the same, and each of them later.
+const SELDOM: Duration = Duration::from_millis(2);
 
 /// Signatures that are worth a batch at any time.
 const ENOUGH: usize = 128;
@@ -99,6 +104,9 @@ struct Line {
     signatures: usize,
     /// When a batch was last taken; none was, at first.
     taken_at: Option<Duration>,
+    /// When work last came, and how far from each other its signatures usually do: smoothed.
+    came_at: Duration,
+    usually_apart: Duration,
     /// The number of the next batch to be taken.
     taken: u64,
     /// The number of the next batch to be handed on.
@@ -108,6 +116,18 @@ struct Line {
 }
 
 impl Line {
+    /// Queues work.
+    fn put(&mut self, work: Work, claim: Claim, now: Duration) {
+        let signatures = work.guessed_signatures();
+        self.signatures += signatures;
+        self.queue.push_back((work, claim));
+        // A pause says nothing of what comes after it, however long it was.
+        let pause = now.saturating_sub(self.came_at).min(2 * APART);
+        let apart = pause / u32::try_from(signatures).unwrap_or(u32::MAX);
+        self.usually_apart = (self.usually_apart * 7 + apart) / 8;
+        self.came_at = now;
+    }
+
     /// From when on a batch may be taken; `None` if there is nothing.
     fn due(&self, class: Class) -> Option<Duration> {
         if self.queue.is_empty() {
@@ -115,7 +135,7 @@ impl Line {
         }
         let waits = match class {
             Class::Votes | Class::Sync => false,
-            Class::Clients | Class::Gossip => self.signatures < ENOUGH,
+            Class::Clients | Class::Gossip => self.signatures < ENOUGH && self.usually_apart < SELDOM,
         };
         let last = self.taken_at.filter(|_| waits);
         Some(last.map_or(Duration::ZERO, |at| at + APART))
@@ -254,11 +274,10 @@ impl Pool {
 impl PoolSender {
     /// Hands work in. The claim bounds how much there can be.
     pub(crate) fn push(&self, class: Class, work: Work, claim: Claim) {
-        let signatures = work.guessed_signatures();
+        let now = self.0.clock.monotonic();
         let mut lines = self.0.lines();
         let line = &mut lines.lines[class.index()];
-        line.queue.push_back((work, claim));
-        line.signatures += signatures;
+        line.put(work, claim, now);
         let (queued, enough) = (line.queue.len(), line.signatures >= ENOUGH);
         drop(lines);
         if class == Class::Votes {
@@ -429,10 +448,10 @@ mod tests {
         (Work::Frame { from: ValidatorIndex(1), lane: Lane::Gossip, frame }, Claim::none())
     }
 
+    /// At one time, as in a burst.
     fn put(line: &mut Line, bytes: usize) {
         let (work, claim) = frame(bytes);
-        line.signatures += work.guessed_signatures();
-        line.queue.push_back((work, claim));
+        line.put(work, claim, line.came_at);
     }
 
     #[test]
@@ -453,6 +472,27 @@ mod tests {
             let (number, batch) = line.take(at);
             assert_eq!((number, batch.len(), line.signatures), (1, 3, 0));
         }
+    }
+
+    #[test]
+    fn what_comes_seldom_is_not_put_off() {
+        let mut line = Line::default();
+        let mut now = Duration::from_secs(7);
+        let mut waits = |apart: Duration| -> Vec<bool> {
+            let one = || {
+                now += apart;
+                let (work, claim) = frame(100);
+                line.put(work, claim, now);
+                let waits = line.due(Class::Clients) > Some(now);
+                line.take(now);
+                waits
+            };
+            std::iter::repeat_with(one).take(60).collect()
+        };
+        assert!(!waits(SELDOM * 2)[20..].contains(&true));
+        let closer = waits(SELDOM / 4);
+        assert!(!closer[0] && !closer[40..].contains(&false), "{closer:?}");
+        assert!(!waits(SELDOM * 2)[40..].contains(&true), "and again");
     }
 
     #[test]

@@ -23,7 +23,6 @@
 //! One thread writes. Each batch is atomic; a synced one survives power loss before
 //! [`RocksStore::apply`] returns. Readers on any thread see a batch wholly or not at all.
 
-mod direct;
 mod format;
 mod guard;
 mod options;
@@ -467,7 +466,7 @@ fn open<'a>(guard: &'a RwLockReadGuard<'_, Option<DB>>) -> Result<&'a DB, StoreE
 }
 
 fn open_db(data: &Path, config: &config::Storage, create: bool) -> Result<DB, OpenError> {
-    let options = options::database(config, create, direct::works_in(data));
+    let options = options::database(config, create);
     let families = options::columns(config);
     DB::open_cf_descriptors(&options, data.join("db"), families)
         .map_err(|error| OpenError::rocks(data, &error))

@@ -7,7 +7,7 @@
 use crate::config::Config;
 use crate::connect::ConnectError;
 use crate::identity;
-use quinn::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 use quorate_types::keys::SecretKey;
 use std::future::Future;
 use std::io;
@@ -34,6 +34,13 @@ pub(crate) const ANSWERS_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 const INCOMING_BUFFER_BYTES: u64 = 16 * 1024;
 const INCOMING_BUFFER_TOTAL_BYTES: u64 = 1024 * 1024;
 
+/// Packets that may go unacknowledged. Below the ten of QUIC's first window, so that a sender is never held
+/// up by it for long.
+const ACK_PACKETS: u32 = 8;
+
+/// The longest an acknowledgement may wait for more packets, or for a message to travel with.
+const ACK_DELAY: Duration = Duration::from_millis(5);
+
 /// Timings and switches common to all connections of an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tuning {
@@ -46,6 +53,14 @@ impl Tuning {
     pub(crate) fn of(config: &Config) -> Tuning {
         Tuning { keep_alive: config.keep_alive, idle_timeout: config.idle_timeout, gso: config.gso }
     }
+}
+
+/// How seldom the other side should acknowledge: by itself it would send a packet for every two. Most
+/// messages are answered before either is due, and the answer carries the acknowledgement.
+fn seldom_acknowledged() -> AckFrequencyConfig {
+    let mut seldom = AckFrequencyConfig::default();
+    seldom.ack_eliciting_threshold(VarInt::from_u32(ACK_PACKETS)).max_ack_delay(Some(ACK_DELAY));
+    seldom
 }
 
 /// QUIC's limits on the other side: so many streams it may open, so many bytes outstanding.
@@ -61,6 +76,7 @@ pub(crate) fn transport(tuning: Tuning, bidi: u32, uni: u32, window: u32) -> Arc
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
         .keep_alive_interval(Some(tuning.keep_alive))
         .datagram_receive_buffer_size(None)
+        .ack_frequency_config(Some(seldom_acknowledged()))
         .enable_segmentation_offload(tuning.gso);
     Arc::new(transport)
 }
