@@ -5,9 +5,11 @@ use crate::{SOON, four, holds, load, open_namespace, with};
 use anyhow::{Context, Result, bail, ensure};
 use quorate_client::error::ClientError;
 use quorate_tests::consortium::name;
+use quorate_tests::programs::{self, program};
 use quorate_tests::{Consortium, wait};
 use quorate_types::transaction::Operation;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 /// What a validator says everywhere while its disk is full.
@@ -29,6 +31,26 @@ async fn says_so(consortium: &Consortium, index: usize) -> Result<()> {
     .await?;
     let trouble = consortium.status(index).await?.trouble.context("status names no trouble")?;
     ensure!(trouble.contains(FULL), "status says {trouble}");
+    Ok(())
+}
+
+/// Starts a validator on its full disk, for a while. Replaying the log takes room: usually there is too
+/// little, and it says so. Where the crash left a log behind that is not needed any more, with the room set
+/// aside for it, that is enough: then the validator runs, and writes nothing.
+fn starts_or_says_why(consortium: &Consortium, index: usize) -> Result<()> {
+    let mut start = Command::new("timeout");
+    start.args(["--kill-after=20", "10"]).arg(program("quorate-node")?);
+    start.args(["start", "--http", "off", "--dir"]).arg(consortium.node_directory(index));
+    let ran = programs::run(&mut start)?;
+    match ran.code {
+        Some(1) => {
+            ran.says("no space left for")?.says("free some, then start again: nothing was lost")?;
+        }
+        _ => {
+            // Ended for want of time.
+            ran.exits(124)?.says(FULL)?;
+        }
+    }
     Ok(())
 }
 
@@ -102,14 +124,10 @@ fn all_disks_are_full() {
         }
         nothing_commits(consortium).await?;
 
-        // Two crash on their full disks. What can be started there starts; what cannot, says why.
+        // Two crash on their full disks.
         for index in [0, 3] {
             consortium.kill9(index)?;
-            let refused = consortium.node(index, "start", ["--http", "off"])?;
-            refused
-                .exits(1)?
-                .says("no space left for")?
-                .says("free some, then start again: nothing was lost")?;
+            starts_or_says_why(consortium, index)?;
         }
         for index in 0..4 {
             give_back(consortium, index)?;
