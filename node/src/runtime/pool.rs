@@ -121,7 +121,7 @@ impl Line {
         let signatures = work.guessed_signatures();
         self.signatures += signatures;
         self.queue.push_back((work, claim));
-        // A pause says nothing of what comes after it, however long it was.
+        // However long a pause was, it says little of what comes after it.
         let pause = now.saturating_sub(self.came_at).min(2 * APART);
         let apart = pause / u32::try_from(signatures).unwrap_or(u32::MAX);
         self.usually_apart = (self.usually_apart * 7 + apart) / 8;
