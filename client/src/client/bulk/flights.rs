@@ -16,7 +16,11 @@ const SUBMISSION_BYTES: usize = 512 << 10;
 const _: () = assert!(SUBMISSION_TRANSACTIONS <= MAX_SUBMISSION);
 
 /// Fewer are not shared out: each share is a frame, and the receiver's signatures are cheaper together.
-const LEAST_SHARE: usize = 4;
+const LEAST_SHARE: usize = 16;
+
+/// The least time between two rounds of sending, unless a whole submission waits. What trickles in would else
+/// be a frame for each transaction, and a frame costs both ends as much as verifying several.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// How long to wait when a validator has no room.
 const RETRY: Duration = Duration::from_millis(250);
@@ -65,13 +69,15 @@ pub(super) struct Flights {
     queue: VecDeque<TransactionId>,
     bytes: usize,
     turn: usize,
+    /// When something was last sent.
+    sent_at: Option<Instant>,
     /// How long a lane may keep one without an answer before another gets it too.
     patience: Duration,
 }
 
 impl Flights {
     pub(super) fn new(patience: Duration) -> Flights {
-        Flights { flights: HashMap::new(), queue: VecDeque::new(), bytes: 0, turn: 0, patience }
+        Flights { flights: HashMap::new(), queue: VecDeque::new(), bytes: 0, turn: 0, sent_at: None, patience }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -120,11 +126,20 @@ impl Flights {
         self.flights.get(id).is_some_and(|flight| flight.is_expired(clock))
     }
 
+    /// Until when what is queued should wait for more, if it should.
+    pub(super) fn gathers_until(&self, now: Instant) -> Option<Instant> {
+        let some = (1..SUBMISSION_TRANSACTIONS).contains(&self.queue.len());
+        self.sent_at.map(|at| at + GATHERING).filter(|until| some && now < *until)
+    }
+
     /// Sends what is queued, in turn to the lanes that are up, to each its share: if one validator had all
     /// of it and died, the others would know of nothing that it should have proposed.
     pub(super) fn send(&mut self, lanes: &mut [Lane], now: Instant) {
         let up = lanes.iter().filter(|lane| lane.up).count().max(1);
         let share = self.queue.len().div_ceil(up).clamp(LEAST_SHARE, SUBMISSION_TRANSACTIONS);
+        if !self.queue.is_empty() {
+            self.sent_at = Some(now);
+        }
         while !self.queue.is_empty() {
             let Some(index) = self.next_lane(lanes) else { return };
             let mut batch = Vec::new();

@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// Bytes of all transactions in flight: far more than a chain commits in a second.
 const IN_FLIGHT_BYTES: usize = 64 << 20;
@@ -182,6 +182,14 @@ impl Client {
     }
 }
 
+/// Waits until then; for ever without a time.
+async fn pause(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// One bulk run.
 struct Run {
     client: Client,
@@ -280,8 +288,9 @@ impl Run {
                     self.sign(chunk);
                 }
                 _ = tick.tick() => self.on_tick(),
+                () = pause(self.flights.gathers_until(Instant::now())) => {}
             }
-            self.flights.send(&mut self.handles, Instant::now());
+            self.send();
         }
         match bad_input {
             Some(error) => Err(BulkError::Input(error)),
@@ -314,10 +323,19 @@ impl Run {
                     self.flights.add(buffer.drain(..), Instant::now());
                 }
                 _ = tick.tick() => self.on_tick(),
+                () = pause(self.flights.gathers_until(Instant::now())) => {}
             }
-            self.flights.send(&mut self.handles, Instant::now());
+            self.send();
         }
         Ok(())
+    }
+
+    /// Sends what is queued, unless more is gathered first.
+    fn send(&mut self) {
+        let now = Instant::now();
+        if self.flights.gathers_until(now).is_none() {
+            self.flights.send(&mut self.handles, now);
+        }
     }
 
     fn sign(&mut self, chunk: Vec<(u64, Vec<Operation>)>) {
