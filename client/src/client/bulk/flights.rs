@@ -137,9 +137,6 @@ impl Flights {
     pub(super) fn send(&mut self, lanes: &mut [Lane], now: Instant) {
         let up = lanes.iter().filter(|lane| lane.up).count().max(1);
         let share = self.queue.len().div_ceil(up).clamp(LEAST_SHARE, SUBMISSION_TRANSACTIONS);
-        if !self.queue.is_empty() {
-            self.sent_at = Some(now);
-        }
         while !self.queue.is_empty() {
             let Some(index) = self.next_lane(lanes) else { return };
             let mut batch = Vec::new();
@@ -163,7 +160,11 @@ impl Flights {
                 batch.push(flight.signed.clone());
                 self.queue.pop_front();
             }
-            if !batch.is_empty() && !lanes[index].give(batch) {
+            if batch.is_empty() {
+                return;
+            }
+            self.sent_at = Some(now);
+            if !lanes[index].give(batch) {
                 // It is about to say that it is down; then these are queued again.
                 lanes[index].up = false;
                 self.lane_down(index);
@@ -283,5 +284,32 @@ impl Flights {
 impl Flight {
     fn is_expired(&self, clock: Timestamp) -> bool {
         clock > self.signed.expires_at().plus_ms(GRACE_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_types::hash::Hash;
+
+    #[test]
+    fn what_trickles_in_is_gathered_and_the_rest_is_not() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut flights = Flights::new(Duration::from_secs(1));
+        let queue = |flights: &mut Flights, count: usize| {
+            flights.queue = std::iter::repeat_n(TransactionId(Hash([1; 32])), count).collect();
+        };
+        queue(&mut flights, 1);
+        assert_eq!(flights.gathers_until(start), None, "nothing was sent before");
+        flights.sent_at = Some(start);
+        assert_eq!(flights.gathers_until(after(1)), Some(start + GATHERING));
+        assert_eq!(flights.gathers_until(start + GATHERING), None, "not for longer");
+        queue(&mut flights, SUBMISSION_TRANSACTIONS - 1);
+        assert_eq!(flights.gathers_until(after(1)), Some(start + GATHERING));
+        queue(&mut flights, SUBMISSION_TRANSACTIONS);
+        assert_eq!(flights.gathers_until(after(1)), None, "a whole submission waits for no more");
+        queue(&mut flights, 0);
+        assert_eq!(flights.gathers_until(after(1)), None, "nobody is woken for nothing");
     }
 }
