@@ -226,6 +226,12 @@ impl<S: Store> Core<S> {
     fn execute(&mut self, block: BlockHash) -> bool {
         let Some(known) = self.proposals.known.get(&block) else { return false };
         let Some(wanted) = self.proposals.wanted.get(&block) else { return false };
+        // It can be judged on its parent only. This is asked at every step: its bodies are looked up once.
+        let (parent, tip) = (known.header.parent, self.ledger.tip());
+        let is_known = parent == tip.block || self.ledger.pending(parent).is_some();
+        if known.header.height > tip.height && !is_known {
+            return false;
+        }
         let (header, clock) = (known.header.clone(), (!wanted.reproposal).then_some(self.now.wall));
         let transactions = match (&known.transactions, &known.ids) {
             (Some(transactions), _) => Arc::clone(transactions),

@@ -77,7 +77,14 @@ pub(super) struct Flights {
 
 impl Flights {
     pub(super) fn new(patience: Duration) -> Flights {
-        Flights { flights: HashMap::new(), queue: VecDeque::new(), bytes: 0, turn: 0, sent_at: None, patience }
+        Flights {
+            flights: HashMap::new(),
+            queue: VecDeque::new(),
+            bytes: 0,
+            turn: 0,
+            sent_at: None,
+            patience,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

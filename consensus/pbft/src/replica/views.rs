@@ -35,9 +35,11 @@ impl Replica {
         }
     }
 
-    /// Suspects the leader of this view.
+    /// Suspects the leader of this view, unless that is this replica: where nothing commits, the others leave,
+    /// and it goes with them. Its own clock runs ahead of theirs, for it began the view before they heard of
+    /// it; a leader that went by it would leave them waiting for one who is gone.
     pub(super) fn suspect(&mut self, why: String) {
-        if self.active && self.may_vote() {
+        if self.watches_leader() {
             self.leave_view(self.view.next(), format!("validator {} is suspected: {why}", self.leader()));
         }
     }
@@ -254,10 +256,14 @@ impl Replica {
         heard + 1 < self.quorum()
     }
 
+    fn watches_leader(&self) -> bool {
+        self.active && self.may_vote() && !self.i_lead()
+    }
+
     /// When the wait for progress will have been too long: since the oldest proposal in flight, or,
     /// with none in flight, since there has been a transaction to propose.
     pub(super) fn stall_deadline(&self) -> Option<Duration> {
-        if !self.active || !self.may_vote() {
+        if !self.watches_leader() {
             return None;
         }
         let accepted = self.slots.values().filter_map(|slot| slot.accepted.as_ref());
@@ -285,7 +291,7 @@ impl Replica {
 
     /// When a waiting transaction, or a slow leader, will be a reason to leave.
     pub(super) fn censorship_deadline(&self) -> Option<Duration> {
-        if self.active && self.may_vote() { self.suspicion.censored_at() } else { None }
+        if self.watches_leader() { self.suspicion.censored_at() } else { None }
     }
 
     /// Acts on what is due.

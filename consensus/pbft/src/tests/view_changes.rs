@@ -148,6 +148,29 @@ fn a_lost_message_of_each_kind_is_resent_before_anyone_suspects() {
 }
 
 #[test]
+fn a_leader_goes_by_the_others_clocks_and_not_its_own() {
+    let mut cluster = Cluster::new(Options::default());
+    cluster.crash(0);
+    cluster.submit(1);
+    // The new view takes nearly all of the time that others give it: what its leader proposes commits when
+    // the leader's own time is up and theirs has hardly begun.
+    cluster.network = Box::new(|f, _| match f.message {
+        Message::NewView(_) => vec![VIEW_TIMEOUT - ms(20)],
+        Message::Prepare(_) | Message::Commit(_) => vec![ms(15)],
+        _ => vec![ms(2)],
+    });
+    cluster.run_to_quiet("the leader's first block", 3 * VIEW_TIMEOUT);
+    assert_eq!(cluster.views(), [View(1); 3]);
+    // Where it is the leader that cannot be heard, the others leave, and it goes with them.
+    cluster.network = Box::new(|f, _| if f.from == 1 { vec![] } else { vec![ms(2)] });
+    cluster.restart(0);
+    cluster.submit(1);
+    cluster.run_to("the others to leave", seconds(5), |c| c.views().iter().all(|view| *view > View(1)));
+    cluster.network = perfect();
+    cluster.run_to_quiet("the next leader's block", seconds(5));
+}
+
+#[test]
 fn row_20_replicas_that_drifted_apart_converge() {
     let mut cluster = Cluster::new(Options::default());
     // Everyone suspects the silent leader; only validator 0 hears them all, and goes on to view 2.
