@@ -3,9 +3,7 @@
 //! With nothing in flight, a leader proposes as soon as there is a transaction. With proposals in
 //! flight it waits until a whole block is there, or a fraction 1/W of the usual time to commit has
 //! passed since the last proposal, and no less than [`APART`]: blocks are then as large as the load
-//! offers, and on a slow network the window is used evenly. Where proposals take longer to commit than
-//! the quickest of late, it is work that they wait for, and the leader waits for at least half of the
-//! difference: some two blocks are then under way, and a window of smaller ones would be no sooner done.
+//! offers, and on a slow network the window is used evenly.
 //!
 //! Why not sooner: a block costs every validator two syncs, two signatures and some twenty messages,
 //! whatever it holds. Many small blocks would take the processors that the transactions need, and each
@@ -27,10 +25,6 @@ const FRUITLESS_PAUSE: Duration = Duration::from_millis(20);
 /// The least time from a proposal to the next while one is in flight, unless there is a whole block.
 const APART: Duration = Duration::from_millis(20);
 
-/// The least time to commit grows by one part in so many with each commit, until one is as quick: it doubles
-/// in some three thousand.
-const FORGETTING: u32 = 4096;
-
 /// The usual time to commit, before any is known.
 const FIRST_GUESS: Duration = Duration::from_millis(8);
 
@@ -39,8 +33,6 @@ const FIRST_GUESS: Duration = Duration::from_millis(8);
 pub(super) struct Pace {
     /// Smoothed time from own proposal to its commit.
     usual: Duration,
-    /// The least of late: what network and disks take, with next to no work.
-    least: Duration,
     proposed: BTreeMap<Height, Duration>,
     last: Duration,
     /// Nothing that waited then could stand in a block.
@@ -49,13 +41,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new() -> Pace {
-        Pace {
-            usual: FIRST_GUESS,
-            least: Duration::MAX,
-            proposed: BTreeMap::new(),
-            last: Duration::ZERO,
-            fruitless: None,
-        }
+        Pace { usual: FIRST_GUESS, proposed: BTreeMap::new(), last: Duration::ZERO, fruitless: None }
     }
 
     fn propose(&mut self, height: Height, now: Duration) {
@@ -69,18 +55,10 @@ impl Pace {
         if let Some(at) = self.proposed.remove(&height) {
             let took = now.saturating_sub(at).min(Duration::from_secs(1));
             self.usual = (self.usual * 7 + took) / 8;
-            // It is forgotten by and by: the network may have changed.
-            self.least = (self.least.saturating_add(self.least / FORGETTING)).min(took);
         }
         self.fruitless = None;
         // Of own proposals that lost, nothing will be heard.
         self.proposed = self.proposed.split_off(&height);
-    }
-
-    /// From a proposal to the next, while one is in flight.
-    fn interval(&self, window: u32) -> Duration {
-        let work = self.usual.saturating_sub(self.least);
-        (self.usual / window.max(1)).max(work / 2).max(APART)
     }
 }
 
@@ -90,7 +68,7 @@ impl<S: Store> Core<S> {
         let window = u32::try_from(self.committee.window).unwrap_or(u32::MAX);
         match self.pace.fruitless {
             Some(at) => at.saturating_add(FRUITLESS_PAUSE),
-            None => self.pace.last.saturating_add(self.pace.interval(window)),
+            None => self.pace.last.saturating_add((self.pace.usual / window.max(1)).max(APART)),
         }
     }
 
@@ -147,31 +125,5 @@ impl<S: Store> Core<S> {
         self.pace.propose(header.height, now);
         self.replica.propose(now, header, ids, result);
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn work_that_waits_makes_larger_blocks_and_a_slow_network_does_not() {
-        let interval = |commits: &[(u64, u64)]| {
-            let (mut pace, mut now) = (Pace::new(), Duration::ZERO);
-            let each = commits.iter().flat_map(|(took, times)| (0..*times).map(|_| *took));
-            for (height, took) in (1..).map(Height).zip(each) {
-                pace.propose(height, now);
-                now += Duration::from_millis(took);
-                pace.committed(height, now);
-            }
-            u64::try_from(pace.interval(4).as_millis()).expect("small")
-        };
-        assert_eq!(interval(&[]), 20);
-        assert_eq!(interval(&[(12, 100)]), 20, "a fast network");
-        assert!((58..=60).contains(&interval(&[(240, 100)])), "a quarter of what a slow network takes");
-        let busy = interval(&[(10, 1), (210, 100)]);
-        assert!((95..=100).contains(&busy), "half of what is not the network: {busy}");
-        assert_eq!(interval(&[(10, 1), (210, 100), (10, 100)]), 20, "until the work is done");
-        assert!(interval(&[(10, 1), (210, 20_000)]) < 80, "the network may have changed");
     }
 }
