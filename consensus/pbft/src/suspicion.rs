@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Slow proposals in a row after which a leader is replaced.
 const SLOW_PROPOSALS: u32 = 8;
 
-/// Watches one leader during one view.
+/// Watches one leader during one view. A leader does not leave for what it sees of itself.
 ///
 /// Three complaints:
 /// - **stall**: a proposal was accepted, or a transaction waits and there is no proposal, and nothing
