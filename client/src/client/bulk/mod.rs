@@ -12,6 +12,9 @@
 //! transaction, so it has one effect. What has expired is looked up once more and then reported as
 //! unknown.
 //!
+//! What trickles in is gathered for five milliseconds before it is sent (`flights::GATHERING`): that is how much
+//! later than a single `submit` a transaction may leave.
+//!
 //! Memory is bounded by [`BulkOptions::in_flight`] and `IN_FLIGHT_BYTES`; the input is read no
 //! faster. [`Client::bulk_signed`] is the same for transactions that were signed before.
 
