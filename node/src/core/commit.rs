@@ -72,7 +72,7 @@ impl<S: Store> Core<S> {
 
             let now = self.now.monotonic;
             self.mempool.committed(block, height, &committed.transactions, now);
-            self.gossip.removed(&ids);
+            self.gossip.committed(&ids, now);
             self.sync.own_height(height, *block, now);
             self.pace.committed(height, now);
             self.guard.committed = height;

@@ -8,10 +8,14 @@
 //! - **Repair.** A transaction still waiting after [`REPAIR_DELAY`] is announced again: by its origin
 //!   to all, by others to [`REPAIR_FANOUT`] random peers, in either case only to peers not known to
 //!   have it; and again after twice the time, up to [`REPAIR_CAP`]. So whatever was lost reaches every
-//!   connected validator, in a number of rounds logarithmic in n, even if the origin is gone.
+//!   connected validator, in a number of rounds logarithmic in n, even if the origin is gone. Where blocks
+//!   commit, and only what came before it, it waits its turn and is not announced.
 //! - **Pull.** A body that a proposal needs is pulled if it is not there [`WANTED_DELAY`] later, first from
 //!   the leader or who announced it, then from one peer after another until it comes. An announced one is
 //!   pulled from its announcers only, twice each, and then forgotten until it is announced again.
+//!
+//! Both delays of pulls are the least: where bodies usually take longer they grow, up to
+//! [`PULL_DELAY_CAP`] and [`WANTED_DELAY_CAP`] (`gossip/lateness.rs`).
 //!
 //! Upon a frame of transactions the core calls [`Gossip::received`], which gives those never seen,
 //! asks ledger and mempool about them, and says for each what became of it: [`Gossip::admitted`],
@@ -29,6 +33,7 @@
 //! | answers to pulls | [`ANSWER_BYTES`] a frame, [`ANSWER_RATE`] a second | 32 bytes may ask for a megabyte |
 
 use foldhash::HashMap;
+use lateness::{Turn, Way};
 use outbox::Outbox;
 use quorate_types::hash::TransactionId;
 use quorate_types::ids::ValidatorIndex;
@@ -43,6 +48,7 @@ use wheel::{Slot, Wheel};
 
 pub use outbox::{ANNOUNCE_IDS, FRAME_BYTES, FRAME_TRANSACTIONS, GossipFrame, PULL_IDS};
 
+mod lateness;
 mod outbox;
 mod tree;
 mod wheel;
@@ -54,16 +60,22 @@ mod tests;
 pub const MESH: usize = 8;
 /// How long an announced body may be on its way through a relay before it is pulled.
 pub const PULL_DELAY: Duration = Duration::from_millis(150);
+/// The longest that this delay becomes.
+pub const PULL_DELAY_CAP: Duration = Duration::from_secs(1);
 /// How long a body that a proposal needs may be on its way before it is pulled: votes overtake bodies, which
 /// wait for their batch to be verified.
 pub const WANTED_DELAY: Duration = Duration::from_millis(50);
-/// How long a pull may take before another peer is asked; doubles with each round, up to
+/// The longest that this delay becomes: a third of the shortest time in which a view is given up by default.
+pub const WANTED_DELAY_CAP: Duration = Duration::from_millis(200);
+/// How long a pull may take before another peer is asked; doubles with each that was, up to
 /// [`PULL_TIMEOUT_CAP`].
 pub const PULL_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest a pull may take.
 pub const PULL_TIMEOUT_CAP: Duration = Duration::from_secs(1);
 /// After how long an uncommitted transaction is announced again, at first.
 pub const REPAIR_DELAY: Duration = Duration::from_millis(300);
+/// How long after a commit transactions may still wait their turn.
+pub const QUIET: Duration = Duration::from_secs(1);
 /// The longest between two such announcements.
 pub const REPAIR_CAP: Duration = Duration::from_secs(10);
 /// To how many peers a validator announces what others handed in.
@@ -94,6 +106,8 @@ struct Held {
     known: PeerSet,
     /// Place among those handed in here.
     local: Option<u64>,
+    /// When it came.
+    since: Duration,
     repairs: u32,
     repair_at: Slot,
 }
@@ -108,6 +122,10 @@ struct Missing {
     asked: Option<ValidatorIndex>,
     /// Every candidate was asked so many times.
     rounds: u32,
+    /// How often somebody was asked.
+    asks: u32,
+    /// When it was first heard of.
+    since: Duration,
     /// A proposal needs it: ask anyone, never give up.
     wanted: bool,
     /// Who announced it first: on whose account it is.
@@ -152,6 +170,8 @@ pub struct Gossip {
     seen: Seen,
     repairs: Wheel,
     pulls: Wheel,
+    way: Way,
+    turn: Turn,
     outbox: Outbox,
     counts: Counts,
 }
@@ -177,6 +197,8 @@ impl Gossip {
             seen: Seen::default(),
             repairs: Wheel::default(),
             pulls: Wheel::default(),
+            way: Way::default(),
+            turn: Turn::default(),
             outbox: Outbox::default(),
             counts: Counts::default(),
         }
@@ -231,6 +253,7 @@ impl Gossip {
     ) -> Vec<VerifiedTransaction> {
         self.arriving.clear();
         let mut fresh = Vec::with_capacity(transactions.len());
+        let mut unasked = None;
         for transaction in transactions {
             let id = transaction.id();
             if let Some(held) = self.held.get_mut(&id) {
@@ -240,6 +263,9 @@ impl Gossip {
             }
             let missing = self.forget_missing(&id);
             let wanted = missing.as_ref().is_some_and(|m| m.wanted);
+            if let Some(missing) = missing.as_ref().filter(|m| m.rounds == 0 && !m.tried.contains(from)) {
+                unasked = unasked.max(Some(now.saturating_sub(missing.since)));
+            }
             if self.arriving.contains_key(&id) || (self.seen.ignores(&id, now) && !wanted) {
                 self.counts.duplicates += 1;
                 continue;
@@ -247,6 +273,10 @@ impl Gossip {
             self.counts.first += 1;
             self.arriving.insert(id, missing.is_some_and(|m| m.asked.is_some()));
             fresh.push(transaction);
+        }
+        // Those of one frame came together: they say one thing.
+        if let Some(took) = unasked {
+            self.way.took(took);
         }
         fresh
     }
@@ -285,7 +315,7 @@ impl Gossip {
             self.local.insert(place, id);
             self.next_local += 1;
         }
-        self.held.insert(id, Held { hops, known, local, repairs: 0, repair_at });
+        self.held.insert(id, Held { hops, known, local, since: now, repairs: 0, repair_at });
     }
 
     fn release(&mut self, id: &TransactionId) {
@@ -294,6 +324,15 @@ impl Gossip {
         if let Some(place) = self.held.remove(id).and_then(|held| held.local) {
             self.local.remove(&place);
         }
+    }
+
+    /// The transactions of a block were committed.
+    pub fn committed(&mut self, ids: &[TransactionId], now: Duration) {
+        let came = ids.iter().filter_map(|id| self.held.get(id)).map(|held| held.since).max();
+        if let Some(came) = came {
+            self.turn.committed(came, now);
+        }
+        self.removed(ids);
     }
 
     /// Transactions that this node is done with: committed, expired, or refused for good. Further
@@ -319,7 +358,8 @@ impl Gossip {
         let share = ANNOUNCED_PER_PEER.min(ANNOUNCED_TOTAL / self.n);
         // Where everybody is a relay, an announcement is a repair: the push has had its time. The
         // wheel's slots still gather what several peers announce.
-        let delay = if self.n <= MESH + 1 { Duration::ZERO } else { PULL_DELAY };
+        let delay =
+            if self.n <= MESH + 1 { Duration::ZERO } else { self.way.patience(PULL_DELAY, PULL_DELAY_CAP) };
         for id in ids.iter().take(ANNOUNCE_IDS) {
             if let Some(held) = self.held.get_mut(id) {
                 held.known.insert(from);
@@ -335,6 +375,8 @@ impl Gossip {
                     tried: PeerSet::EMPTY,
                     asked: None,
                     rounds: 0,
+                    asks: 0,
+                    since: now,
                     wanted: false,
                     account: Some(from),
                     act_at: self.pulls.set(now + delay, *id),
@@ -348,6 +390,7 @@ impl Gossip {
     /// `hint` (whoever proposed) and who announced them first, until they come or are [`Gossip::unwanted`].
     /// The caller wants no more than a window of proposals does.
     pub fn wanted(&mut self, ids: &[TransactionId], hint: Option<ValidatorIndex>, now: Duration) {
+        let delay = self.way.patience(WANTED_DELAY, WANTED_DELAY_CAP);
         for id in ids {
             if self.held.contains_key(id) || self.missing.get(id).is_some_and(|m| m.wanted) {
                 continue;
@@ -357,6 +400,8 @@ impl Gossip {
                 tried: PeerSet::EMPTY,
                 asked: None,
                 rounds: 0,
+                asks: 0,
+                since: now,
                 wanted: true,
                 account: None,
                 act_at: Slot::default(),
@@ -365,7 +410,7 @@ impl Gossip {
             missing.announcers = missing.announcers.or(hint.map_or(PeerSet::EMPTY, PeerSet::of));
             // Whoever is being asked already gets its time.
             if missing.asked.is_none() {
-                missing.act_at = self.pulls.set(now + WANTED_DELAY, *id);
+                missing.act_at = self.pulls.set(now + delay, *id);
             }
             self.missing.insert(*id, missing);
         }
@@ -452,11 +497,12 @@ impl Gossip {
         let announcers = untried.and(missing.announcers);
         let likely = if announcers.is_empty() { untried } else { announcers };
         let chosen = likely.choose(&mut self.rng);
-        let wait = PULL_TIMEOUT.saturating_mul(1 << missing.rounds.min(8)).min(PULL_TIMEOUT_CAP);
+        let wait = PULL_TIMEOUT.saturating_mul(1 << missing.asks.min(8)).min(PULL_TIMEOUT_CAP);
         if let Some(peer) = chosen {
             self.peers[peer.as_usize()].asked += 1;
             missing.asked = Some(peer);
             missing.tried.insert(peer);
+            missing.asks = missing.asks.saturating_add(1);
             self.outbox.pull(peer, id);
         }
         missing.act_at = self.pulls.set(now + wait, id);
@@ -498,6 +544,10 @@ impl Gossip {
                 let Some(held) = self.held.get_mut(&id).filter(|held| held.repair_at == slot) else {
                     continue;
                 };
+                if self.turn.is_to_come(held.since, now) {
+                    held.repair_at = self.repairs.set(now + REPAIR_DELAY, id);
+                    continue;
+                }
                 if announced >= REPAIR_BATCH {
                     held.repair_at = self.repairs.set(now + PULL_TIMEOUT, id);
                     continue;

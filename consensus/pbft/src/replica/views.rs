@@ -40,6 +40,9 @@ impl Replica {
     /// it; a leader that went by it would leave them waiting for one who is gone.
     pub(super) fn suspect(&mut self, why: String) {
         if self.watches_leader() {
+            if self.committed_in_view {
+                self.timeout.view_stalled(self.now);
+            }
             self.leave_view(self.view.next(), format!("validator {} is suspected: {why}", self.leader()));
         }
     }
@@ -51,7 +54,7 @@ impl Replica {
             return;
         }
         if !self.committed_in_view {
-            self.timeout.view_failed();
+            self.timeout.view_failed(self.now);
         }
         // Everything above the certificate on which this replica voted Commit. Leaving one out, or
         // cutting the list, could lose a committed block.
@@ -185,7 +188,7 @@ impl Replica {
         assert!(view > self.view || (view == self.view && !self.active), "a view is entered once");
         // A view joined straight through its NewView: the ones below are left all the same.
         if view > self.view && !self.committed_in_view {
-            self.timeout.view_failed();
+            self.timeout.view_failed(self.now);
         }
         self.outputs.push_back(Output::Persist(Record::NewView { view, message: message.bytes().clone() }));
         self.begin(message);
@@ -238,7 +241,7 @@ impl Replica {
         self.committed_in_view = true;
         self.last_progress = self.now;
         self.stir();
-        self.timeout.progress();
+        self.timeout.progress(self.now);
         self.suspicion.room(self.now);
         self.learn();
     }

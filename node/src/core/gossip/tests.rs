@@ -31,6 +31,11 @@ fn connected(n: usize) -> Gossip {
     gossip
 }
 
+fn announced(gossip: &mut Gossip) -> Vec<TransactionId> {
+    let frames = gossip.take_outgoing().into_iter();
+    frames.flat_map(|f| if let GossipFrame::Announce { ids, .. } = f { ids } else { vec![] }).collect()
+}
+
 fn pulls(gossip: &mut Gossip) -> Vec<(ValidatorIndex, Vec<TransactionId>)> {
     let frames = gossip.take_outgoing().into_iter();
     frames
@@ -350,6 +355,70 @@ fn a_wanted_body_is_asked_of_the_proposer_then_of_everyone_until_it_comes() {
     gossip.tick(ms(60_000));
     assert_eq!(pulls(&mut gossip), []);
     assert!(gossip.peers.iter().all(|peer| peer.asked == 0 && peer.announced == 0));
+}
+
+#[test]
+fn every_peer_that_is_asked_gets_twice_the_time_of_the_one_before() {
+    let mut gossip = connected(31);
+    gossip.wanted(&[tx(1).id()], None, ms(0));
+    let mut asked_at = Vec::new();
+    while asked_at.len() < 7 {
+        let now = gossip.deadline().expect("goes on asking");
+        gossip.tick(now);
+        assert_eq!(pulls(&mut gossip).len(), 1);
+        asked_at.push(now);
+    }
+    assert_eq!(asked_at, [50, 150, 350, 750, 1_550, 2_550, 3_550].map(ms));
+}
+
+#[test]
+fn what_waits_its_turn_is_not_announced() {
+    let mut gossip = connected(4);
+    let all: Vec<_> = (0..4).map(tx).collect();
+    let [first, waits, later, last] = &all[..] else { unreachable!() };
+    for (transaction, at) in [(first, 0), (waits, 10), (later, 400), (last, 410)] {
+        gossip.local(std::slice::from_ref(transaction), ms(at));
+    }
+    gossip.take_outgoing();
+    gossip.committed(&[first.id()], ms(280));
+    gossip.tick(ms(320));
+    assert_eq!(announced(&mut gossip), [], "what came before it has just been committed");
+    gossip.committed(&[later.id()], ms(900));
+    gossip.tick(ms(920));
+    assert_eq!(announced(&mut gossip), [waits.id()], "it was passed over: it may be lost");
+    gossip.tick(ms(1_050));
+    assert_eq!(announced(&mut gossip), [], "the last waits its turn");
+    gossip.tick(ms(900) + QUIET + REPAIR_DELAY);
+    assert!(announced(&mut gossip).contains(&last.id()), "nothing is committed any more");
+}
+
+#[test]
+fn where_bodies_usually_take_long_they_are_pulled_later() {
+    let mut gossip = connected(31);
+    let mut now = ms(0);
+    // Announced by one, asked of it, and then it comes from `sender` 600 ms after the announcement.
+    let mut late = |gossip: &mut Gossip, nonce: u64, sender: usize| -> Duration {
+        gossip.announced(v(1), &[tx(nonce).id()], now);
+        let due = gossip.deadline().unwrap();
+        gossip.tick(due);
+        assert_eq!(pulls(gossip).len(), 1);
+        let fresh = gossip.received(v(sender), vec![tx(nonce)], now + ms(600));
+        gossip.admitted(v(sender), 1, &fresh, now + ms(600));
+        gossip.removed(&[tx(nonce).id()]);
+        gossip.tick(now + ms(5_000));
+        gossip.take_outgoing();
+        let waited = due - now;
+        now += ms(10_000);
+        waited
+    };
+    assert_eq!(late(&mut gossip, 1, 1), PULL_DELAY);
+    assert_eq!(late(&mut gossip, 2, 1), PULL_DELAY, "whoever was asked says nothing of how long the way is");
+    assert_eq!(late(&mut gossip, 3, 2), PULL_DELAY);
+    assert_eq!(late(&mut gossip, 4, 2), PULL_DELAY_CAP, "known once, and not well");
+    assert!((ms(600)..ms(900)).contains(&(5..20).map(|n| late(&mut gossip, n, 2)).last().unwrap()));
+    // What a proposal needs is asked for sooner all the same.
+    gossip.wanted(&[tx(100).id()], None, ms(900_000));
+    assert_eq!(gossip.deadline(), Some(ms(900_000) + WANTED_DELAY_CAP));
 }
 
 #[test]
