@@ -39,15 +39,21 @@ impl Layer {
 /// Pages that the [`PageCache`] keeps at most, each of half a kilobyte to three.
 const CACHE_PAGES: usize = 98_304;
 
-/// Pages whose paths may fall together before the oldest of them goes. With four, one in ten of the pages of a
+/// Pages whose paths may fall together before one of them goes. With four, one in ten of the pages of a
 /// million keys was not found, although there was room for all.
-const WAYS: usize = 6;
+const WAYS: usize = 12;
+
+/// Pages of a set that were used after it make a page an old one.
+const LATELY: usize = 3;
 
 /// Recently used pages of committed blocks. Pages never change, so it cannot be stale.
 ///
-/// Of a path the page that was used last is kept, in one of six places that follow from the path: the
+/// Of a path the page that was used last is kept, in one of twelve places that follow from the path: the
 /// bits of a path are those of SHA-256 hashes, and spread by themselves. The table starts small and
 /// doubles as it fills.
+///
+/// Where there are more pages than places, those at the bottom of the tree go first: on the way to each of them
+/// lies a branch that leads to fifteen others. Only of those that were used lately a few stay.
 #[derive(Debug)]
 pub(crate) struct PageCache {
     sets: Vec<Set>,
@@ -79,11 +85,20 @@ impl Default for PageCache {
 }
 
 impl Set {
-    const EMPTY: Set = Set { tags: [0; WAYS], ranks: [0, 1, 2, 3, 4, 5], pages: [const { None }; WAYS] };
+    const EMPTY: Set =
+        Set { tags: [0; WAYS], ranks: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], pages: [const { None }; WAYS] };
 
     fn find(&self, tag: u16, path: &Path) -> Option<usize> {
         let is_at = |way: &usize| self.pages[*way].as_ref().is_some_and(|cached| cached.path == *path);
         (0..WAYS).filter(|way| self.tags[*way] == tag).find(is_at)
+    }
+
+    /// The place to be given up: of the bucket used before all others, unless that was lately; else of the page
+    /// used before all others.
+    fn victim(&self) -> usize {
+        let is_bucket = |way: &usize| self.pages[*way].as_ref().is_some_and(|cached| cached.page.is_bucket());
+        let old = (0..WAYS).filter(|way| usize::from(self.ranks[*way]) >= LATELY).filter(is_bucket);
+        old.max_by_key(|way| self.ranks[*way]).unwrap_or_else(|| self.oldest())
     }
 
     /// Notes that this place was used last.
@@ -121,7 +136,7 @@ impl PageCache {
     fn insert(&mut self, version: Height, path: &Path, page: Arc<Page>) {
         let (set, tag) = self.set(path);
         let free = || set.tags.iter().position(|tag| *tag == 0);
-        let way = set.find(tag, path).or_else(free).unwrap_or_else(|| set.oldest());
+        let way = set.find(tag, path).or_else(free).unwrap_or_else(|| set.victim());
         set.touch(way);
         set.tags[way] = tag;
         let before = set.pages[way].replace(Cached { path: *path, version, page });
@@ -271,6 +286,28 @@ mod tests {
         });
         let kept = kept.count();
         assert!(kept * 100 > written.len() * 95, "{kept} of {}", written.len());
+    }
+
+    #[test]
+    fn branches_stay_where_buckets_come_and_go() {
+        let mut cache = PageCache::default();
+        let written = pages(20_000, Height(1));
+        let (buckets, branches): (Vec<_>, Vec<_>) =
+            written.iter().partition(|written| written.page.is_bucket());
+        assert!(branches.len() > 200);
+        for branch in &branches {
+            cache.insert(Height(1), &branch.path, Arc::clone(&branch.page));
+        }
+        for number in 0..3 * CACHE_PAGES {
+            let path = (0..6).fold(Path::ROOT, |path, level| path.child(number >> (4 * level) & 15));
+            cache.insert(Height(1), &path, Arc::clone(&buckets[0].page));
+        }
+        let kept = branches.iter().filter(|branch| cache.get(Height(1), &branch.path).is_some()).count();
+        assert_eq!(kept, branches.len());
+        // One that was used just now stays as well, whatever it is.
+        let path = (0..6).fold(Path::ROOT, |path, _| path.child(7));
+        cache.insert(Height(1), &path, Arc::clone(&buckets[0].page));
+        assert!(cache.get(Height(1), &path).is_some());
     }
 
     #[test]

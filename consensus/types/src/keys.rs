@@ -13,7 +13,7 @@ use crate::hash::{ParseHexError, fixed_bytes_serde, parse_hex};
 use crate::memory;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_dalek::Signer;
-use ed25519_zebra::{VerificationKey, VerificationKeyBytes, batch};
+use ed25519_zebra::{VerificationKeyBytes, batch};
 use rand_core::CryptoRng;
 use std::fmt;
 use std::str::FromStr;
@@ -86,8 +86,7 @@ impl PublicKey {
     /// [`BadSignature`], whatever is wrong with key or signature.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
         memory::or_check(self, message, signature, || {
-            let key =
-                VerificationKey::try_from(VerificationKeyBytes::from(self.0)).map_err(|_| BadSignature)?;
+            let key = memory::point(self).ok_or(BadSignature)?;
             key.verify(&ed25519_zebra::Signature::from(signature.0), message).map_err(|_| BadSignature)
         })
     }

@@ -8,18 +8,26 @@
 //!
 //! Bound: twice the number asked for, of 32 bytes and what the set needs around them. The older half
 //! goes at once.
+//!
+//! Such a thread also remembers the points of the keys it checks with, [`POINTS`] at most: votes come from
+//! the same few validators, and to find the point of an encoded key is a fifth of a check.
 
 use crate::keys::{PublicKey, Signature};
+use ed25519_zebra::{VerificationKey, VerificationKeyBytes};
 use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 struct Memory {
     most: usize,
     recent: BTreeSet<[u8; 32]>,
     older: BTreeSet<[u8; 32]>,
+    points: BTreeMap<PublicKey, VerificationKey>,
 }
+
+/// Points that a thread remembers, of 200 bytes each: a chain has at most 128 validators.
+const POINTS: usize = 256;
 
 thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::new(Memory::default());
@@ -73,6 +81,25 @@ pub(crate) fn note(digest: Digest) {
             memory.older = std::mem::take(&mut memory.recent);
         }
     });
+}
+
+/// The point that a key encodes; `None` if it encodes none.
+pub(crate) fn point(key: &PublicKey) -> Option<VerificationKey> {
+    let known = MEMORY.with(|memory| memory.borrow().points.get(key).copied());
+    if known.is_some() {
+        return known;
+    }
+    let point = VerificationKey::try_from(VerificationKeyBytes::from(key.0)).ok()?;
+    MEMORY.with(|memory| {
+        let memory = &mut *memory.borrow_mut();
+        if memory.most > 0 {
+            if memory.points.len() >= POINTS {
+                memory.points.clear();
+            }
+            memory.points.insert(*key, point);
+        }
+    });
+    Some(point)
 }
 
 /// Whether this thread found the signature valid, or otherwise what `check` says, to be remembered.
@@ -168,5 +195,30 @@ mod tests {
         assert_eq!(ask(&one.public(), &[99], &one.sign(&[99]), bad), valid);
         remember_signatures(0);
         assert_eq!(ask(&one.public(), &[99], &one.sign(&[99]), bad), bad);
+    }
+
+    #[test]
+    fn each_key_has_its_own_point_and_there_are_never_more_than_the_bound() {
+        let held = || MEMORY.with(|memory| memory.borrow().points.len());
+        let signers: Vec<SecretKey> = (0..=u8::MAX).map(|n| SecretKey::from_seed(&[n; 32])).collect();
+        let no_point = (0..=u8::MAX).map(|n| PublicKey([n; 32])).find(|key| point(key).is_none());
+        assert_eq!(held(), 0, "nothing is remembered unless asked for");
+        remember_signatures(1);
+        for round in 0..2 {
+            for (signer, other) in signers.iter().zip(signers.iter().skip(1)) {
+                let signature = signer.sign(&[round]);
+                other.sign(b"so that the one before is forgotten");
+                assert_eq!(signer.public().verify(&[round], &signature), Ok(()));
+                assert_eq!(other.public().verify(&[round], &signature), Err(BadSignature));
+                assert!((1..=POINTS).contains(&held()));
+            }
+        }
+        for n in 0..4 {
+            point(&SecretKey::from_seed(&[7, n].repeat(16).try_into().expect("32 bytes")).public());
+        }
+        assert!(held() <= POINTS, "{}", held());
+        assert!(point(&no_point.expect("half of all strings encode no point")).is_none());
+        remember_signatures(0);
+        assert_eq!(held(), 0);
     }
 }

@@ -148,6 +148,11 @@ impl Page {
         Page { content, above: None, since }
     }
 
+    /// Whether it is at the bottom of the tree.
+    pub(crate) fn is_bucket(&self) -> bool {
+        matches!(self.content, Content::Bucket(_))
+    }
+
     /// A page for `path`, and its hash.
     pub(super) fn hashed(path: &Path, content: Content, before: Option<Before<'_>>) -> (Page, Hash) {
         let mut page = Page::new(content, None);

@@ -14,11 +14,16 @@
 //! The older page has the same path and is stored by itself, so reading a page takes at most two look-ups.
 //! Every slot and leaf carries the height that wrote it, so what is newer than the older page is plain to
 //! see; a page from which something went away is stored by itself. The second form of each is chosen while
-//! it is at most half as long: a key changed at random then costs a third of what a whole page would.
+//! it is at most half as long: a key changed at random then costs a third of what a whole page would. Small
+//! buckets always stand by themselves.
 
 use super::page::{BUCKET_KEYS, Branch, Content, Page};
 use super::{Leaf, Path, Slot, take};
 use quorate_types::ids::Height;
+
+/// Leaves up to which a bucket is stored by itself, whatever changed. The less there is in each, the more buckets
+/// the state has, and the more likely one is read back: a second look-up then costs more than these bytes.
+const SMALL_BUCKET: usize = 10;
 
 const BRANCH: u8 = 0;
 const NEWER_OF_BRANCH: u8 = 1;
@@ -48,7 +53,9 @@ impl Page {
                 let whole = length(&mut branch.filled.iter());
                 2 * length(&mut branch.newer(Some(since)).map(|(_, slot)| slot)) <= whole
             }
-            Content::Bucket(leaves) => 2 * newer(leaves, Some(since)).count() <= leaves.len(),
+            Content::Bucket(leaves) => {
+                leaves.len() > SMALL_BUCKET && 2 * newer(leaves, Some(since)).count() <= leaves.len()
+            }
         }
     }
 

@@ -347,6 +347,18 @@ fn a_page_is_stored_as_what_is_newer_while_that_is_short() {
     });
 }
 
+#[test]
+fn a_small_bucket_is_always_stored_by_itself() {
+    for keys in [2, 10, 11, 20] {
+        let mut leaves = bucket(Height(1))[..keys].to_vec();
+        let (page, _) = Page::hashed(&path(), Content::Bucket(leaves.clone().into()), None);
+        leaves[0] = Leaf { hash: value(99), version: Height(2), ..leaves[0] };
+        let before = Before { page: &page, version: Height(1), changed: 1, only_newer: true };
+        let (next, _) = Page::hashed(&path(), Content::Bucket(leaves.into()), Some(before));
+        assert_eq!(page_rests_on(&next.encode()).is_none(), keys <= 10, "{keys}");
+    }
+}
+
 /// A branch of which only leaves are left is a bucket again.
 #[test]
 fn a_branch_without_pages_below_becomes_a_bucket() {
