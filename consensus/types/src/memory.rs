@@ -9,7 +9,7 @@
 //! Bound: twice the number asked for, of 32 bytes and what the set needs around them. The older half
 //! goes at once.
 //!
-//! Such a thread also remembers the points of the keys it checks with, [`POINTS`] at most: votes come from
+//! Such a thread also remembers the points of up to 256 keys it checks with: votes come from
 //! the same few validators, and to find the point of an encoded key is a fifth of a check.
 
 use crate::keys::{PublicKey, Signature};
