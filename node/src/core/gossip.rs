@@ -67,8 +67,8 @@ pub const PULL_DELAY_CAP: Duration = Duration::from_secs(1);
 pub const WANTED_DELAY: Duration = Duration::from_millis(50);
 /// The longest that this delay becomes: a third of the shortest time in which a view is given up by default.
 pub const WANTED_DELAY_CAP: Duration = Duration::from_millis(200);
-/// How long a pull may take before another peer is asked; doubles with each that was, up to
-/// [`PULL_TIMEOUT_CAP`].
+/// How long a pull may take before another peer is asked. Doubles up to [`PULL_TIMEOUT_CAP`]: with each peer that
+/// was asked, or if a proposal needs the body with each round of all peers.
 pub const PULL_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest a pull may take.
 pub const PULL_TIMEOUT_CAP: Duration = Duration::from_secs(1);
@@ -497,7 +497,9 @@ impl Gossip {
         let announcers = untried.and(missing.announcers);
         let likely = if announcers.is_empty() { untried } else { announcers };
         let chosen = likely.choose(&mut self.rng);
-        let wait = PULL_TIMEOUT.saturating_mul(1 << missing.asks.min(8)).min(PULL_TIMEOUT_CAP);
+        // What a proposal needs must not wait for those who announced it and keep silent.
+        let doublings = if missing.wanted { missing.rounds } else { missing.asks };
+        let wait = PULL_TIMEOUT.saturating_mul(1 << doublings.min(8)).min(PULL_TIMEOUT_CAP);
         if let Some(peer) = chosen {
             self.peers[peer.as_usize()].asked += 1;
             missing.asked = Some(peer);

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// makes of its round trips, with the same weights. Only of bodies that came without being asked for, for
 /// the reason given there (section 3): of a body that came from whom it was asked of, nobody knows when it
 /// was sent.
+///
+/// A peer that sends bodies always just in time can drive it up. So it is used within bounds only, and the
+/// upper one is what such a peer can make the others wait.
 #[derive(Debug, Default)]
 pub(super) struct Way {
     mean: Duration,
@@ -34,8 +37,9 @@ impl Way {
     }
 }
 
-/// Whose turn it is to be committed. Leaders take transactions in the order in which they came to them, which is
-/// about that in which they came here.
+/// Whose turn it is to be committed. Of each member leaders take transactions in the order in which they came to
+/// them, which is about that in which they came here; of a member that hands in more than its share some may
+/// seem passed over, and are announced like what was lost.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     /// When a block was last committed of which something was held here.

@@ -358,17 +358,23 @@ fn a_wanted_body_is_asked_of_the_proposer_then_of_everyone_until_it_comes() {
 }
 
 #[test]
-fn every_peer_that_is_asked_gets_twice_the_time_of_the_one_before() {
-    let mut gossip = connected(31);
-    gossip.wanted(&[tx(1).id()], None, ms(0));
-    let mut asked_at = Vec::new();
-    while asked_at.len() < 7 {
-        let now = gossip.deadline().expect("goes on asking");
-        gossip.tick(now);
-        assert_eq!(pulls(&mut gossip).len(), 1);
-        asked_at.push(now);
-    }
-    assert_eq!(asked_at, [50, 150, 350, 750, 1_550, 2_550, 3_550].map(ms));
+fn every_peer_that_is_asked_gets_twice_the_time_of_the_one_before_unless_a_proposal_waits() {
+    let asked_at = |hear: &dyn Fn(&mut Gossip)| -> Vec<Duration> {
+        let mut gossip = connected(31);
+        hear(&mut gossip);
+        let mut asked_at = Vec::new();
+        while asked_at.len() < 7 {
+            let now = gossip.deadline().expect("goes on asking");
+            gossip.tick(now);
+            assert_eq!(pulls(&mut gossip).len(), 1);
+            asked_at.push(now);
+        }
+        asked_at
+    };
+    let announced = asked_at(&|gossip| (1..9).for_each(|n| gossip.announced(v(n), &[tx(1).id()], ms(0))));
+    assert_eq!(announced, [150, 250, 450, 850, 1_650, 2_650, 3_650].map(ms));
+    let wanted = asked_at(&|gossip| gossip.wanted(&[tx(1).id()], None, ms(0)));
+    assert_eq!(wanted, [50, 150, 250, 350, 450, 550, 650].map(ms));
 }
 
 #[test]
