@@ -51,7 +51,7 @@ impl Timeout {
         self.view_stalled(now);
     }
 
-    /// A leader was suspected in whose view something was committed.
+    /// A view was left in which something was committed, and then nothing for the timeout.
     pub(crate) fn view_stalled(&mut self, now: Duration) {
         // At the cap one more changes nothing, and would have to be forgotten all the same.
         self.too_short += u32::from(self.current() < self.cap);

@@ -20,8 +20,9 @@
 //! Upon a frame of transactions the core calls [`Gossip::received`], which gives those never seen,
 //! asks ledger and mempool about them, and says for each what became of it: [`Gossip::admitted`],
 //! [`Gossip::removed`] (refused for good) or [`Gossip::deferred`] (no room now). Nothing is passed on
-//! before it is admitted. Whatever leaves the mempool later is `removed` too. After each step the core
-//! takes [`Gossip::take_outgoing`], and calls [`Gossip::tick`] no later than [`Gossip::deadline`].
+//! before it is admitted. Whatever leaves the mempool later is [`Gossip::committed`] or `removed`. After
+//! each step the core takes [`Gossip::take_outgoing`], and calls [`Gossip::tick`] no later than
+//! [`Gossip::deadline`].
 //!
 //! | what a peer can grow | bound | why |
 //! |---|---|---|
@@ -65,7 +66,7 @@ pub const PULL_DELAY_CAP: Duration = Duration::from_secs(1);
 /// How long a body that a proposal needs may be on its way before it is pulled: votes overtake bodies, which
 /// wait for their batch to be verified.
 pub const WANTED_DELAY: Duration = Duration::from_millis(50);
-/// The longest that this delay becomes: a third of the shortest time in which a view is given up by default.
+/// The longest that this delay becomes: a third of the default view timeout.
 pub const WANTED_DELAY_CAP: Duration = Duration::from_millis(200);
 /// How long a pull may take before another peer is asked. Doubles up to [`PULL_TIMEOUT_CAP`]: with each peer that
 /// was asked, or if a proposal needs the body with each round of all peers.
@@ -74,10 +75,10 @@ pub const PULL_TIMEOUT: Duration = Duration::from_millis(100);
 pub const PULL_TIMEOUT_CAP: Duration = Duration::from_secs(1);
 /// After how long an uncommitted transaction is announced again, at first.
 pub const REPAIR_DELAY: Duration = Duration::from_millis(300);
-/// How long after a commit transactions may still wait their turn.
-pub const QUIET: Duration = Duration::from_secs(1);
 /// The longest between two such announcements.
 pub const REPAIR_CAP: Duration = Duration::from_secs(10);
+/// How long after a commit transactions may still wait their turn.
+pub const QUIET: Duration = Duration::from_secs(1);
 /// To how many peers a validator announces what others handed in.
 pub const REPAIR_FANOUT: usize = 3;
 /// Announcements made in one tick; the rest wait for the next.

@@ -40,9 +40,6 @@ impl Replica {
     /// it; a leader that went by it would leave them waiting for one who is gone.
     pub(super) fn suspect(&mut self, why: String) {
         if self.watches_leader() {
-            if self.committed_in_view {
-                self.timeout.view_stalled(self.now);
-            }
             self.leave_view(self.view.next(), format!("validator {} is suspected: {why}", self.leader()));
         }
     }
@@ -308,7 +305,11 @@ impl Replica {
             self.last_progress = self.now;
             self.suspicion.begin(self.now);
         } else if stalled {
-            self.suspect(format!("nothing committed for {} ms", self.timeout.current().as_millis()));
+            let waited = self.timeout.current();
+            if self.committed_in_view {
+                self.timeout.view_stalled(self.now);
+            }
+            self.suspect(format!("nothing committed for {} ms", waited.as_millis()));
         } else if censored {
             self.suspect(format!("a transaction waits for {} ms", self.config.request_timeout.as_millis()));
         } else if late {

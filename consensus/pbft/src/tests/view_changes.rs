@@ -171,6 +171,30 @@ fn a_leader_goes_by_the_others_clocks_and_not_its_own() {
 }
 
 #[test]
+fn views_that_commit_a_little_and_then_stall_get_more_time() {
+    let mut cluster = Cluster::new(Options::default());
+    // None counts a view that it leads itself, nor one that it left because others had.
+    for _ in 0..8 {
+        cluster.submit(1);
+        cluster.run_to_quiet("a block of this view", seconds(5));
+        let view = cluster.replica(0).view();
+        cluster.network = Box::new(|f, _| match f.message {
+            Message::Commit(_) => vec![],
+            _ => vec![ms(2)],
+        });
+        cluster.submit(1);
+        cluster.run_to("all to leave", seconds(5), |c| c.views().iter().all(|next| *next > view));
+        cluster.network = perfect();
+        cluster.run_to_quiet("a block of the next", seconds(5));
+    }
+    let waited = |time: Duration| {
+        let why = format!("nothing committed for {} ms", time.as_millis());
+        cluster.nodes.iter().flat_map(|node| &node.views).any(|(_, _, said)| said.contains(&why))
+    };
+    assert!(waited(VIEW_TIMEOUT) && waited(2 * VIEW_TIMEOUT), "{}", cluster.describe());
+}
+
+#[test]
 fn row_20_replicas_that_drifted_apart_converge() {
     let mut cluster = Cluster::new(Options::default());
     // Everyone suspects the silent leader; only validator 0 hears them all, and goes on to view 2.
