@@ -298,7 +298,7 @@ impl<S: Store> Update<'_, '_, S> {
             Slot::Page { version, .. } => version,
         };
         let page = self.reader.page(version, &path)?;
-        let (slots, changed, only_newer) = match &page.content {
+        let (branch, changed, only_newer) = match &page.content {
             Content::Bucket(leaves) => {
                 let Merged { leaves, changed, only_newer } = self.merged(leaves, &path, changes);
                 if changed == 0 {
@@ -310,34 +310,34 @@ impl<S: Store> Update<'_, '_, S> {
                     Some(Before { page: &page, version, changed, only_newer }),
                 ));
             }
-            Content::Branch(branch) => self.slots(branch, &path, changes)?,
+            Content::Branch(branch) => self.branch(branch, &path, changes)?,
         };
         if changed == 0 {
             return Ok(slot); // likewise
         }
-        Ok(self.finish(path, &slots, Some(Before { page: &page, version, changed, only_newer })))
+        Ok(self.finish(path, branch, Some(Before { page: &page, version, changed, only_newer })))
     }
 
-    /// The slots of a branch after the changes, which of them changed, and whether these are all new.
-    fn slots(
+    /// A branch after the changes, which of its slots changed, and whether these are all new.
+    fn branch(
         &mut self,
-        branch: &Branch,
+        before: &Branch,
         path: &Path,
         changes: &[Change],
-    ) -> Result<([Slot; 16], u16, bool), StoreError> {
-        let mut slots = branch.slots();
+    ) -> Result<(Branch, u16, bool), StoreError> {
+        let mut branch = before.clone();
         let (mut changed, mut only_newer) = (0, true);
         for group in changes.chunk_by(|a, b| path.nibble_of(&a.key) == path.nibble_of(&b.key)) {
             let nibble = path.nibble_of(&group[0].key);
-            let slot = self.subtree(slots[nibble], path.child(nibble), group)?;
-            if slot != slots[nibble] {
-                slots[nibble] = slot;
+            let slot = self.subtree(before.slot(nibble), path.child(nibble), group)?;
+            if slot != before.slot(nibble) {
+                branch.set(nibble, slot);
                 changed |= 1 << nibble;
                 // A leaf may be left of a page, and older than it.
                 only_newer &= slot.version() == Some(self.height);
             }
         }
-        Ok((slots, changed, only_newer))
+        Ok((branch, changed, only_newer))
     }
 
     /// What becomes of these leaves, which are ascending.
@@ -348,20 +348,21 @@ impl<S: Store> Update<'_, '_, S> {
         };
         let room = before.len() + changes.iter().filter(is_new).count();
         let mut merged = Merged { leaves: Vec::with_capacity(room), changed: 0, only_newer: true };
-        let mut before = before.iter().peekable();
+        merged.leaves.extend_from_slice(before);
         for change in changes {
-            while let Some(leaf) = before.next_if(|leaf| leaf.key < change.key) {
-                merged.leaves.push(*leaf);
-            }
-            let was_there = before.next_if(|leaf| leaf.key == change.key).is_some();
-            match change.leaf {
-                Some(hash) => merged.leaves.push(Leaf { key: change.key, hash, version: self.height }),
-                None if was_there => merged.only_newer = false,
-                None => continue,
+            let place = merged.leaves.binary_search_by(|leaf| leaf.key.cmp(&change.key));
+            let leaf = change.leaf.map(|hash| Leaf { key: change.key, hash, version: self.height });
+            match (place, leaf) {
+                (Ok(at), Some(leaf)) => merged.leaves[at] = leaf,
+                (Err(at), Some(leaf)) => merged.leaves.insert(at, leaf),
+                (Ok(at), None) => {
+                    merged.leaves.remove(at);
+                    merged.only_newer = false;
+                }
+                (Err(_), None) => continue,
             }
             merged.changed |= 1 << path.nibble_of(&change.key);
         }
-        merged.leaves.extend(before);
         merged
     }
 
@@ -384,13 +385,13 @@ impl<S: Store> Update<'_, '_, S> {
         }
     }
 
-    /// The subtree of these slots in place of `before`: a branch, unless all that is left are leaves.
-    fn finish(&mut self, path: Path, slots: &[Slot; 16], before: Option<Before<'_>>) -> Slot {
-        if slots.iter().any(|slot| matches!(slot, Slot::Page { .. })) {
-            return self.write(path, Content::Branch(Branch::of(slots)), before);
+    /// The subtree of this branch in place of `before`: a branch, unless all that is left are leaves.
+    fn finish(&mut self, path: Path, branch: Branch, before: Option<Before<'_>>) -> Slot {
+        if !branch.has_only_leaves() {
+            return self.write(path, Content::Branch(branch), before);
         }
-        let leaf = |slot: &Slot| if let Slot::Leaf(leaf) = slot { Some(*leaf) } else { None };
-        self.build(path, slots.iter().filter_map(leaf).collect(), None)
+        let leaf = |(_, slot)| if let Slot::Leaf(leaf) = slot { Some(leaf) } else { None };
+        self.build(path, branch.in_use().filter_map(leaf).collect(), None)
     }
 
     fn write(&mut self, path: Path, content: Content, before: Option<Before<'_>>) -> Slot {

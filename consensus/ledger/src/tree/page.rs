@@ -26,14 +26,6 @@ pub(super) enum Node {
 }
 
 impl Node {
-    fn of(slot: &Slot) -> Node {
-        match slot {
-            Slot::Empty => Node::Empty,
-            Slot::Leaf(leaf) => Node::Leaf(leaf.hash),
-            Slot::Page { hash, .. } => Node::Inner(*hash),
-        }
-    }
-
     /// The subtree of these leaves, which are ascending by key and share their first `depth` bits.
     fn over(leaves: &[Leaf], depth: usize) -> Node {
         match leaves {
@@ -71,9 +63,8 @@ fn halves(leaves: &[Leaf], depth: usize) -> (&[Leaf], &[Leaf]) {
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
     pub(super) content: Content,
-    /// Of a crowded page that was hashed the nodes of its upper levels: 1 is its root, the children of `i`
-    /// are `2i` and `2i + 1`, and 16 to 31 are those at the lower edge. Number 0 is empty.
-    above: Option<Box<[Node; 16]>>,
+    /// Of a crowded page that was hashed.
+    above: Option<Box<Above>>,
     /// If it is stored as what is newer than an older page of the same path: the height of that.
     pub(super) since: Option<Height>,
 }
@@ -85,48 +76,146 @@ pub(super) enum Content {
     Bucket(Box<[Leaf]>),
 }
 
-/// The slots of a branch.
+/// The nodes of a page's upper levels: 1 is its root, the children of `i` are `2i` and `2i + 1`, and 16 to 31
+/// are those at the lower edge, which are not kept here.
+#[derive(Debug, Clone)]
+struct Above {
+    /// From number 1 on; zero of one that is empty.
+    hashes: [Hash; 15],
+    /// Which are leaves, by number.
+    leaves: u16,
+    /// Which are inner nodes.
+    inner: u16,
+}
+
+impl Above {
+    const EMPTY: Above = Above { hashes: [Hash::ZERO; 15], leaves: 0, inner: 0 };
+
+    fn node(&self, number: usize) -> Node {
+        let hash = self.hashes[number - 1];
+        if self.inner >> number & 1 == 1 {
+            Node::Inner(hash)
+        } else if self.leaves >> number & 1 == 1 {
+            Node::Leaf(hash)
+        } else {
+            Node::Empty
+        }
+    }
+
+    fn set(&mut self, number: usize, node: Node) {
+        self.hashes[number - 1] = node.hash();
+        let (leaf, inner) = (matches!(node, Node::Leaf(_)), matches!(node, Node::Inner(_)));
+        self.leaves = self.leaves & !(1 << number) | u16::from(leaf) << number;
+        self.inner = self.inner & !(1 << number) | u16::from(inner) << number;
+    }
+}
+
+/// The slots of a branch. There are many in memory, and most of their slots lead to pages, so the keys of
+/// leaves have no room in each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Branch {
     /// Which slots are in use, slot 0 lowest.
-    pub(super) used: u16,
-    /// Those slots.
-    pub(super) filled: Box<[Slot]>,
+    used: u16,
+    /// Which of these are leaves.
+    leaves: u16,
+    /// The slots in use, ascending.
+    entries: Box<[Entry]>,
+    /// The keys of those that are leaves, likewise.
+    keys: Box<[Hash]>,
+}
+
+/// What a leaf and a reference to a page have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    hash: Hash,
+    version: Height,
+}
+
+/// How many of the places below this one a bitmap has.
+fn rank(bitmap: u16, place: usize) -> usize {
+    (u32::from(bitmap) & ((1 << place) - 1)).count_ones() as usize
 }
 
 impl Branch {
     pub(super) fn of(slots: &[Slot; 16]) -> Branch {
-        let mut used = 0;
+        let (mut used, mut leaves) = (0u16, 0u16);
         for (place, slot) in slots.iter().enumerate() {
             used |= u16::from(*slot != Slot::Empty) << place;
+            leaves |= u16::from(matches!(slot, Slot::Leaf(_))) << place;
         }
         // Room for just these: nothing is moved while they are gathered.
-        let mut filled = Vec::with_capacity(used.count_ones() as usize);
-        filled.extend(slots.iter().filter(|slot| **slot != Slot::Empty));
-        Branch { used, filled: filled.into_boxed_slice() }
+        let mut entries = Vec::with_capacity(used.count_ones() as usize);
+        let mut keys = Vec::with_capacity(leaves.count_ones() as usize);
+        for slot in slots {
+            match *slot {
+                Slot::Empty => {}
+                Slot::Leaf(Leaf { key, hash, version }) => {
+                    entries.push(Entry { hash, version });
+                    keys.push(key);
+                }
+                Slot::Page { hash, version } => entries.push(Entry { hash, version }),
+            }
+        }
+        Branch { used, leaves, entries: entries.into_boxed_slice(), keys: keys.into_boxed_slice() }
     }
 
     /// All 16 slots.
     pub(super) fn slots(&self) -> [Slot; 16] {
-        let mut slots = [Slot::Empty; 16];
-        for (place, slot) in self.in_use() {
-            slots[place] = *slot;
-        }
-        slots
+        std::array::from_fn(|place| self.slot(place))
     }
 
     /// The slots in use, each with its place.
-    pub(super) fn in_use(&self) -> impl Iterator<Item = (usize, &Slot)> {
-        (0..16).filter(|place| self.used >> place & 1 == 1).zip(&self.filled)
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (usize, Slot)> {
+        (0..16).filter(|place| self.used >> place & 1 == 1).map(|place| (place, self.slot(place)))
     }
 
     /// One of the 16 slots.
     pub(super) fn slot(&self, place: usize) -> Slot {
-        if self.used >> place & 1 == 0 {
-            return Slot::Empty;
+        let Some(Entry { hash, version }) = self.entry(place) else { return Slot::Empty };
+        if !self.is_leaf(place) {
+            return Slot::Page { hash, version };
         }
-        let before = u32::from(self.used) & ((1 << place) - 1);
-        self.filled[before.count_ones() as usize]
+        Slot::Leaf(Leaf { key: self.keys[rank(self.leaves, place)], hash, version })
+    }
+
+    /// Puts this into a slot.
+    pub(super) fn set(&mut self, place: usize, slot: Slot) {
+        let was = self.entry(place).map(|_| self.is_leaf(place));
+        let at = rank(self.used, place);
+        match slot {
+            Slot::Page { hash, version } if was == Some(false) => self.entries[at] = Entry { hash, version },
+            Slot::Leaf(Leaf { key, hash, version }) if was == Some(true) => {
+                self.entries[at] = Entry { hash, version };
+                self.keys[rank(self.leaves, place)] = key;
+            }
+            Slot::Empty | Slot::Leaf(_) | Slot::Page { .. } => {
+                let mut slots = self.slots();
+                slots[place] = slot;
+                *self = Branch::of(&slots);
+            }
+        }
+    }
+
+    /// Whether it has nothing but leaves.
+    pub(super) fn has_only_leaves(&self) -> bool {
+        self.used == self.leaves
+    }
+
+    fn is_leaf(&self, place: usize) -> bool {
+        self.leaves >> place & 1 == 1
+    }
+
+    fn entry(&self, place: usize) -> Option<Entry> {
+        (self.used >> place & 1 == 1).then(|| self.entries[rank(self.used, place)])
+    }
+
+    /// One of the slots, as far as hashing is concerned.
+    fn node(&self, place: usize) -> Node {
+        match self.entry(place) {
+            None => Node::Empty,
+            Some(Entry { hash, .. }) if self.is_leaf(place) => Node::Leaf(hash),
+            Some(Entry { hash, .. }) => Node::Inner(hash),
+        }
     }
 }
 
@@ -158,20 +247,20 @@ impl Page {
         let mut page = Page::new(content, None);
         // Which nodes are not what they were, by their numbers. What stays is copied once, to its new place.
         let above = before.and_then(|before| Some((before.page.above.clone()?, before.changed)));
-        let (mut nodes, changed) = above.unwrap_or_else(|| (Box::new([Node::Empty; 16]), u16::MAX));
+        let (mut nodes, changed) = above.unwrap_or_else(|| (Box::new(Above::EMPTY), u16::MAX));
         let mut stale = u32::from(changed) << 16;
         for number in (1..16).rev() {
             if stale >> (2 * number) & 3 != 0 {
                 let [left, right] = [2 * number, 2 * number + 1].map(|child| page.node(path, &nodes, child));
-                nodes[number] = Node::above(left, right);
+                nodes.set(number, Node::above(left, right));
                 stale |= 1 << number;
             }
         }
         let in_use = match &page.content {
-            Content::Branch(branch) => branch.filled.len(),
+            Content::Branch(branch) => branch.entries.len(),
             Content::Bucket(leaves) => leaves.len(),
         };
-        let hash = nodes[1].hash();
+        let hash = nodes.node(1).hash();
         if in_use >= CROWDED {
             page.above = Some(nodes);
         }
@@ -185,10 +274,10 @@ impl Page {
     }
 
     /// Node `number` of the 31, if `above` are those below 16.
-    fn node(&self, path: &Path, above: &[Node; 16], number: usize) -> Node {
+    fn node(&self, path: &Path, above: &Above, number: usize) -> Node {
         match (number.checked_sub(16), &self.content) {
-            (None, _) => above[number],
-            (Some(place), Content::Branch(branch)) => Node::of(&branch.slot(place)),
+            (None, _) => above.node(number),
+            (Some(place), Content::Branch(branch)) => branch.node(place),
             (Some(place), Content::Bucket(leaves)) => {
                 let from = leaves.partition_point(|leaf| path.nibble_of(&leaf.key) < place);
                 let len = leaves[from..].partition_point(|leaf| path.nibble_of(&leaf.key) == place);
@@ -231,12 +320,12 @@ impl Page {
 
     fn trace_branch(&self, branch: &Branch, path: &Path, key: &Hash, siblings: &mut Vec<Hash>) -> Slot {
         let mut nodes = [Node::Empty; 32];
-        for (place, slot) in branch.in_use() {
-            nodes[16 + place] = Node::of(slot);
+        for place in 0..16 {
+            nodes[16 + place] = branch.node(place);
         }
         for number in (1..16).rev() {
             nodes[number] = match &self.above {
-                Some(above) => above[number],
+                Some(above) => above.node(number),
                 None => Node::above(nodes[2 * number], nodes[2 * number + 1]),
             };
         }

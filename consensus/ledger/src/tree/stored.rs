@@ -32,7 +32,7 @@ const NEWER_OF_BUCKET: u8 = 3;
 
 impl Branch {
     /// The slots that are stored if what is newer than `since` is, each with its place.
-    fn newer(&self, since: Option<Height>) -> impl Iterator<Item = (usize, &Slot)> {
+    fn newer(&self, since: Option<Height>) -> impl Iterator<Item = (usize, Slot)> {
         self.in_use().filter(move |(_, slot)| since.is_none_or(|since| slot.version() > Some(since)))
     }
 }
@@ -48,10 +48,8 @@ impl Page {
         // The heads differ by less than a slot.
         match &self.content {
             Content::Branch(branch) => {
-                let length =
-                    |slots: &mut dyn Iterator<Item = &Slot>| slots.map(Slot::encoded_len).sum::<usize>();
-                let whole = length(&mut branch.filled.iter());
-                2 * length(&mut branch.newer(Some(since)).map(|(_, slot)| slot)) <= whole
+                let length = |since| branch.newer(since).map(|(_, slot)| slot.encoded_len()).sum::<usize>();
+                2 * length(Some(since)) <= length(None)
             }
             Content::Bucket(leaves) => {
                 leaves.len() > SMALL_BUCKET && 2 * newer(leaves, Some(since)).count() <= leaves.len()
@@ -211,13 +209,11 @@ impl Newer {
     pub(crate) fn onto(&self, older: &Page) -> Option<Page> {
         let content = match (&self.content, &older.content) {
             (NewerContent::Slots(newer), Content::Branch(older)) => {
-                let mut slots = older.slots();
-                for (slot, newer) in slots.iter_mut().zip(&**newer) {
-                    if *newer != Slot::Empty {
-                        *slot = *newer;
-                    }
+                let mut branch = older.clone();
+                for (place, slot) in newer.iter().enumerate().filter(|(_, slot)| **slot != Slot::Empty) {
+                    branch.set(place, *slot);
                 }
-                Content::Branch(Branch::of(&slots))
+                Content::Branch(branch)
             }
             (NewerContent::Leaves(newer), Content::Bucket(older)) => {
                 let leaves = merged(older, newer);
