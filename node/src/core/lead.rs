@@ -1,18 +1,22 @@
 //! When to propose, and what.
 //!
 //! With nothing in flight, a leader proposes as soon as there is a transaction. With proposals in
-//! flight it waits until a whole block is there, or a fraction 1/W of the usual time to commit has
-//! passed since the last proposal, and no less than [`APART`]: blocks are then as large as the load
-//! offers, and on a slow network the window is used evenly.
+//! flight it waits until a whole block is there, or until some time has passed since the last proposal,
+//! the longest of
+//!
+//! - a fraction 1/W of the usual time to commit: a slow network's window is used evenly;
+//! - what that time is longer than the network's part of it. The rest is work, and while the validators
+//!   have their hands full with one block, another one gives them more of it and nothing sooner;
+//! - [`APART`].
 //!
 //! Why not sooner: a block costs every validator two syncs, two signatures and some twenty messages,
 //! whatever it holds. Many small blocks would take the processors that the transactions need, and each
-//! would come later for it.
+//! would come later for it. So blocks are as large as the load offers.
 
 use super::Core;
 use quorate_ledger::Store;
 use quorate_types::hash::TransactionId;
-use quorate_types::ids::Height;
+use quorate_types::ids::{Height, ValidatorIndex};
 use quorate_types::transaction::VerifiedTransaction;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +37,8 @@ const FIRST_GUESS: Duration = Duration::from_millis(8);
 pub(super) struct Pace {
     /// Smoothed time from own proposal to its commit.
     usual: Duration,
+    /// How much of that the network takes, once enough validators are connected to make a quorum.
+    network: Option<Duration>,
     proposed: BTreeMap<Height, Duration>,
     last: Duration,
     /// Nothing that waited then could stand in a block.
@@ -41,7 +47,30 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new() -> Pace {
-        Pace { usual: FIRST_GUESS, proposed: BTreeMap::new(), last: Duration::ZERO, fruitless: None }
+        Pace {
+            usual: FIRST_GUESS,
+            network: None,
+            proposed: BTreeMap::new(),
+            last: Duration::ZERO,
+            fruitless: None,
+        }
+    }
+
+    /// Round trips to the other validators, `needed` of which make a quorum with this one.
+    fn round_trips(&mut self, mut times: Vec<Duration>, needed: usize) {
+        times.sort_unstable();
+        // Proposal, Prepare and Commit: three ways, and each waits for those of the quorum.
+        self.network = match needed.checked_sub(1) {
+            Some(slowest) => times.get(slowest).map(|time| time.saturating_mul(3) / 2),
+            None => Some(Duration::ZERO),
+        };
+    }
+
+    /// From one proposal to the next while one is in flight.
+    fn apart(&self, window: u64) -> Duration {
+        let window = u32::try_from(window).unwrap_or(u32::MAX).max(1);
+        let work = self.network.map_or(Duration::ZERO, |network| self.usual.saturating_sub(network));
+        (self.usual / window).max(work).max(APART)
     }
 
     fn propose(&mut self, height: Height, now: Duration) {
@@ -65,11 +94,16 @@ impl Pace {
 impl<S: Store> Core<S> {
     /// When the next proposal is due if this one should wait.
     fn due(&self) -> Duration {
-        let window = u32::try_from(self.committee.window).unwrap_or(u32::MAX);
         match self.pace.fruitless {
             Some(at) => at.saturating_add(FRUITLESS_PAUSE),
-            None => self.pace.last.saturating_add((self.pace.usual / window.max(1)).max(APART)),
+            None => self.pace.last.saturating_add(self.pace.apart(self.committee.window)),
         }
+    }
+
+    pub(super) fn on_round_trips(&mut self, times: &[(ValidatorIndex, Duration)]) {
+        let others = self.committee.validators.indexes().filter(|validator| *validator != self.me);
+        let time_to = |validator| times.iter().find(|(to, _)| *to == validator).map(|(_, time)| *time);
+        self.pace.round_trips(others.filter_map(time_to).collect(), self.committee.validators.quorum().q - 1);
     }
 
     /// How many transactions a block may hold now: halved with each view that failed in a row, so
@@ -125,5 +159,49 @@ impl<S: Store> Core<S> {
         self.pace.propose(header.height, now);
         self.replica.propose(now, header, ids, result);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn pace(usual: u64, network: Option<Duration>) -> Pace {
+        Pace { usual: ms(usual), network, ..Pace::new() }
+    }
+
+    #[test]
+    fn what_the_network_takes_is_used_and_what_work_takes_is_waited_for() {
+        // Far apart, and idle: the whole window is under way.
+        assert_eq!(pace(240, Some(ms(225))).apart(4), ms(60));
+        // Near, and loaded: one block at a time.
+        assert_eq!(pace(240, Some(ms(3))).apart(4), ms(237));
+        // Far apart, and loaded.
+        assert_eq!(pace(400, Some(ms(225))).apart(4), ms(175));
+        // Near, and idle.
+        assert_eq!(pace(8, Some(ms(3))).apart(4), APART);
+        // Not known, or longer than a commit takes: evenly.
+        assert_eq!(pace(240, None).apart(4), ms(60));
+        assert_eq!(pace(240, Some(ms(900))).apart(4), ms(60));
+    }
+
+    #[test]
+    fn the_network_is_three_ways_to_those_who_make_a_quorum() {
+        let network = |times: &[u64], needed| {
+            let mut pace = Pace::new();
+            pace.round_trips(times.iter().map(|time| ms(*time)).collect(), needed);
+            pace.network
+        };
+        assert_eq!(network(&[80, 2, 40], 2), Some(ms(60)));
+        assert_eq!(network(&[u64::MAX / 4, 2, 40], 2), Some(ms(60)), "whom nobody waits for says nothing");
+        assert_eq!(network(&[40], 2), None);
+        assert_eq!(network(&[], 0), Some(Duration::ZERO), "who is alone");
+        let mut pace = Pace::new();
+        pace.round_trips(vec![Duration::MAX; 3], 2);
+        assert_eq!(pace.apart(4), APART);
     }
 }

@@ -90,6 +90,8 @@ struct Cluster {
     disks: Vec<Arc<Disk>>,
     now: Duration,
     network: VecDeque<Frame>,
+    /// How long a frame is under way.
+    delay: Duration,
     /// (from, to, lane): what is dropped.
     drop: Box<dyn Fn(usize, usize, Lane) -> bool>,
     committed: BTreeMap<Height, Hash>,
@@ -111,6 +113,7 @@ impl Cluster {
             disks: (0..n).map(|_| Arc::new(Disk::default())).collect(),
             now: Duration::from_secs(1),
             network: VecDeque::new(),
+            delay: DELAY,
             drop: Box::new(|_, _, _| false),
             committed: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
@@ -185,7 +188,8 @@ impl Cluster {
             }
             self.disks[i].apply(&persist);
             for out in now.into_iter().chain(then) {
-                self.network.push_back((self.now + DELAY, Cluster::index(i), out.to, out.lane, out.frame));
+                let arrives = self.now + self.delay;
+                self.network.push_back((arrives, Cluster::index(i), out.to, out.lane, out.frame));
             }
             for report in reports {
                 self.report(i, report);
@@ -356,6 +360,31 @@ fn proposals_in_flight_are_apart() {
     assert_eq!(cluster.now - first, Duration::from_millis(20));
     cluster.submit(0, 5, 2);
     assert_eq!(pending(&cluster), 3, "a whole block");
+}
+
+/// On a slow network a leader uses its whole window; if commits take as long for any other reason, it waits
+/// for them.
+#[test]
+fn proposals_wait_for_work_and_not_for_the_network() {
+    for (round_trip, least, most) in [(Duration::from_millis(60), 20, 40), (Duration::ZERO, 80, 200)] {
+        let mut cluster = Cluster::new(4, Parameters { window: 4, ..Parameters::default() });
+        cluster.delay = Duration::from_millis(30);
+        let times = (1..4).map(|i| (Cluster::index(i), round_trip)).collect();
+        cluster.input(0, Input::RoundTrips(times));
+        for round in 0..30 {
+            cluster.submit(0, 1, round);
+            assert!(cluster.run(seconds(1), |c| c.all_committed(usize::try_from(round).unwrap() + 1)));
+        }
+        cluster.drop = Box::new(|_, _, _| true);
+        let pending = |cluster: &Cluster| cluster.cores[0].as_ref().unwrap().footprint().pending_blocks;
+        cluster.submit(0, 1, 30);
+        cluster.submit(0, 1, 31);
+        assert_eq!(pending(&cluster), 1);
+        let first = cluster.now;
+        assert!(cluster.run(seconds(1), |cluster| pending(cluster) == 2));
+        let apart = (cluster.now - first).as_millis();
+        assert!((least..most).contains(&apart), "{apart} ms apart with {round_trip:?}");
+    }
 }
 
 #[test]

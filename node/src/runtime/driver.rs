@@ -10,8 +10,12 @@ use crate::core::Core;
 use crate::core::api::Input;
 use crate::metrics::Metrics;
 use crate::storage::RocksStore;
-use quorate_transport::Node;
+use quorate_transport::{Node, PeerStatus};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the core is told how far the other validators are, while it does anything.
+const ROUND_TRIPS_EVERY: Duration = Duration::from_secs(1);
 
 /// The core and what it talks to.
 pub(super) struct Driver {
@@ -27,6 +31,8 @@ pub(super) struct Driver {
     pub(super) clock: Clock,
     /// What is counted.
     pub(super) metrics: Arc<Metrics>,
+    /// When the core is told of round trips again, on the monotonic clock.
+    pub(super) round_trips_at: Duration,
 }
 
 impl Driver {
@@ -45,7 +51,11 @@ impl Driver {
                 Next::Stop => return,
             };
             let now = self.clock.now();
-            self.core.step_all(now, inputs);
+            let round_trips = (now.monotonic >= self.round_trips_at).then(|| self.round_trips());
+            if round_trips.is_some() {
+                self.round_trips_at = now.monotonic + ROUND_TRIPS_EVERY;
+            }
+            self.core.step_all(now, round_trips.into_iter().chain(inputs));
             self.metrics.stepped(self.clock.monotonic().saturating_sub(now.monotonic));
             self.hand_on();
         }
@@ -56,6 +66,11 @@ impl Driver {
             send(&self.node, std::mem::take(&mut ready.now));
             self.queue.push(ready);
         }
+    }
+
+    fn round_trips(&self) -> Input {
+        let time_to = |peer: PeerStatus| Some((peer.peer, peer.rtt?));
+        Input::RoundTrips(self.node.peers().into_iter().filter_map(time_to).collect())
     }
 
     fn answer(&self, query: Query) {

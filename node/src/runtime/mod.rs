@@ -366,6 +366,7 @@ impl Running {
             node: Arc::clone(&node),
             clock,
             metrics,
+            round_trips_at: Duration::ZERO,
         };
         let ending = Ending(Some(ended_in));
         let driver = spawn("core", move || {

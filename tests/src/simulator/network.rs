@@ -50,6 +50,12 @@ impl Network {
         self.blocked.clear();
     }
 
+    /// How long a frame and its answer take, as a rule.
+    pub fn round_trip(&self) -> Duration {
+        let (least, most) = self.noise.delay_us;
+        Duration::from_micros(least + most)
+    }
+
     /// Blocks one direction, once more, or once less.
     pub fn block(&mut self, from: usize, to: usize, on: bool) {
         let count = self.blocked.entry((from, to)).or_default();

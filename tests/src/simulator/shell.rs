@@ -538,6 +538,10 @@ impl World {
             self.machines[machine].connected.remove(&peer);
             self.input(machine, Input::PeerDown(validator));
         }
+        let peers: Vec<usize> = self.machines[machine].connected.iter().copied().collect();
+        let time = self.network.round_trip();
+        let times = peers.into_iter().map(|peer| (index(self.machines[peer].identity), time)).collect();
+        self.input(machine, Input::RoundTrips(times));
     }
 }
 
@@ -553,7 +557,9 @@ fn class_of(input: &Input) -> Class {
             | PeerInput::FetchBlocks { .. }
             | PeerInput::Blocks(_) => Class::Sync,
         },
-        Input::PeerUp(_) | Input::PeerDown(_) | Input::Tick | Input::Persisted(_) => Class::Votes,
+        Input::PeerUp(_) | Input::PeerDown(_) | Input::RoundTrips(_) | Input::Tick | Input::Persisted(_) => {
+            Class::Votes
+        }
     }
 }
 
