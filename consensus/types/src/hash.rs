@@ -113,15 +113,30 @@ pub(crate) fn deserialize_fixed<'de, D: Deserializer<'de>, const N: usize>(
 }
 
 /// A SHA-256 hash.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hash(pub [u8; 32]);
+
+impl Hash {
+    fn first(&self) -> &[u8; 8] {
+        self.0.first_chunk().expect("32 bytes begin with 8")
+    }
+}
+
+impl std::hash::Hash for Hash {
+    /// By the first eight bytes, which are as random as the rest. Nobody can make many hashes that begin
+    /// alike; to fall into one place of a table others would have to do, which its own hasher sees to.
+    #[inline]
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from_ne_bytes(*self.first()));
+    }
+}
 
 impl Ord for Hash {
     /// The order of the bytes. Nearly any two hashes differ in the first eight, which are compared as one
     /// number.
     #[inline]
     fn cmp(&self, other: &Hash) -> Ordering {
-        let first = |hash: &Hash| u64::from_be_bytes(*hash.0.first_chunk().expect("32 bytes begin with 8"));
+        let first = |hash: &Hash| u64::from_be_bytes(*hash.first());
         first(self).cmp(&first(other)).then_with(|| self.0.cmp(&other.0))
     }
 }

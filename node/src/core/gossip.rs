@@ -33,6 +33,7 @@
 //! | outstanding pulls | [`PULLS_PER_PEER`] | a slow peer must not hold everything |
 //! | answers to pulls | [`ANSWER_BYTES`] a frame, [`ANSWER_RATE`] a second | 32 bytes may ask for a megabyte |
 
+use super::recent::Recent;
 use foldhash::HashMap;
 use lateness::{Turn, Way};
 use outbox::Outbox;
@@ -42,7 +43,7 @@ use quorate_types::parameters::limits;
 use quorate_types::transaction::VerifiedTransaction;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tree::{PeerSet, Tree};
 use wheel::{Slot, Wheel};
@@ -85,7 +86,7 @@ pub const REPAIR_FANOUT: usize = 3;
 pub const REPAIR_BATCH: usize = 16_384;
 /// How long announcements of a transaction are ignored for which there was no room.
 pub const DEFER: Duration = Duration::from_secs(10);
-/// Ids remembered of transactions no longer held.
+/// Ids remembered of transactions no longer held: so many at most, half of them at least.
 pub const SEEN_IDS: usize = 200_000;
 /// Ids that one peer may have announced and not yet delivered.
 pub const ANNOUNCED_PER_PEER: usize = 20_000;
@@ -168,7 +169,8 @@ pub struct Gossip {
     missing: HashMap<TransactionId, Missing>,
     /// Between `received` and the verdict: whether it was pulled. Cleared by the next frame.
     arriving: HashMap<TransactionId, bool>,
-    seen: Seen,
+    /// Until when copies and announcements are ignored.
+    seen: Recent<Duration>,
     repairs: Wheel,
     pulls: Wheel,
     way: Way,
@@ -195,7 +197,7 @@ impl Gossip {
             next_local: 0,
             missing: HashMap::default(),
             arriving: HashMap::default(),
-            seen: Seen::default(),
+            seen: Recent::new(SEEN_IDS),
             repairs: Wheel::default(),
             pulls: Wheel::default(),
             way: Way::default(),
@@ -267,7 +269,7 @@ impl Gossip {
             if let Some(missing) = missing.as_ref().filter(|m| m.rounds == 0 && !m.tried.contains(from)) {
                 unasked = unasked.max(Some(now.saturating_sub(missing.since)));
             }
-            if self.arriving.contains_key(&id) || (self.seen.ignores(&id, now) && !wanted) {
+            if self.arriving.contains_key(&id) || (self.ignores(&id, now) && !wanted) {
                 self.counts.duplicates += 1;
                 continue;
             }
@@ -327,6 +329,10 @@ impl Gossip {
         }
     }
 
+    fn ignores(&self, id: &TransactionId, now: Duration) -> bool {
+        self.seen.get(id).is_some_and(|until| *until > now)
+    }
+
     /// The transactions of a block were committed.
     pub fn committed(&mut self, ids: &[TransactionId], now: Duration) {
         let came = ids.iter().filter_map(|id| self.held.get(id)).map(|held| held.since).max();
@@ -366,7 +372,7 @@ impl Gossip {
                 held.known.insert(from);
             } else if let Some(missing) = self.missing.get_mut(id) {
                 missing.announcers.insert(from);
-            } else if !self.seen.ignores(id, now) {
+            } else if !self.ignores(id, now) {
                 let Some(peer) = self.peers.get_mut(from.as_usize()).filter(|p| p.announced < share) else {
                     continue;
                 };
@@ -579,35 +585,11 @@ impl Gossip {
 
     /// Ids of transactions: held, missing, and remembered though no longer held.
     pub fn held(&self) -> (usize, usize, usize) {
-        (self.held.len(), self.missing.len(), self.seen.order.len())
+        (self.held.len(), self.missing.len(), self.seen.len())
     }
 
     /// How often bodies came from peers so far.
     pub fn counts(&self) -> Counts {
         self.counts
-    }
-}
-
-/// Ids of transactions no longer held, the last [`SEEN_IDS`] of them.
-#[derive(Debug, Default)]
-struct Seen {
-    until: HashMap<TransactionId, Duration>,
-    order: VecDeque<TransactionId>,
-}
-
-impl Seen {
-    fn insert(&mut self, id: TransactionId, until: Duration) {
-        if self.until.insert(id, until).is_none() {
-            self.order.push_back(id);
-        }
-        if self.order.len() > SEEN_IDS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.until.remove(&oldest);
-        }
-    }
-
-    fn ignores(&self, id: &TransactionId, now: Duration) -> bool {
-        self.until.get(id).is_some_and(|until| *until > now)
     }
 }

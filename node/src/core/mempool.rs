@@ -16,7 +16,7 @@
 //!   quarter of its quota waiting has its clock restarted by any commit of its own: nodes hold
 //!   different parts of such a flood, and it must not cost leaders their view.
 //! - **Where did it come from?** [`Mempool::trace`], for what waits and for the last
-//!   [`TRACE_RING`] that left.
+//!   [`TRACES`] that left.
 //!
 //! A proposal may name a transaction that has no room here. [`Mempool::insert_required`] takes it all
 //! the same, on a reserve of its own: only ids of marked proposals may use it, and it is bounded by
@@ -24,6 +24,7 @@
 //!
 //! Nothing here iterates over a hash map; equal calls give equal answers on every machine.
 
+use super::recent::Recent;
 use foldhash::HashMap;
 use quorate_client::protocol::Trace;
 use quorate_types::hash::{BlockHash, TransactionId};
@@ -39,8 +40,8 @@ use std::time::Duration;
 #[cfg(test)]
 pub(super) mod tests;
 
-/// Traces kept of transactions that left. About 150 bytes each.
-pub const TRACE_RING: usize = 100_000;
+/// Traces kept of transactions that left: so many at most, half of them at least. About 100 bytes each.
+pub const TRACES: usize = 100_000;
 
 /// What the mempool may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +137,36 @@ struct Sender {
     head_since: Duration,
 }
 
+/// The clocks of [`Sender::head_since`], longest waiting first, and when the oldest of each member expires.
+type Heads = BTreeMap<(Duration, PublicKey), Timestamp>;
+
+impl Sender {
+    /// Takes a transaction out of this member's queue. If it was the oldest, the clock of the next one
+    /// runs since it arrived or, if an older one committed since, from then on.
+    fn leave(
+        &mut self,
+        key: &PublicKey,
+        arrival: Arrival,
+        committed_at: Option<Duration>,
+        entries: &HashMap<TransactionId, Entry>,
+        heads: &mut Heads,
+    ) {
+        let was_head = self.queue.first_key_value().is_some_and(|(first, _)| *first == arrival);
+        self.queue.remove(&arrival);
+        self.ready.remove(&arrival);
+        if !was_head {
+            return;
+        }
+        heads.remove(&(self.head_since, *key));
+        self.moved_at = committed_at.unwrap_or(self.moved_at);
+        let next = self.queue.first_key_value().and_then(|(_, id)| entries.get(id));
+        if let Some(next) = next {
+            self.head_since = next.arrived.max(self.moved_at);
+            heads.insert((self.head_since, *key), next.transaction.transaction().expires_at);
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Usage {
     transactions: usize,
@@ -163,8 +194,7 @@ pub struct Mempool {
     entries: HashMap<TransactionId, Entry>,
     /// Members with something here, each at least one transaction.
     senders: BTreeMap<PublicKey, Sender>,
-    /// The clocks of [`Sender::head_since`], longest waiting first.
-    heads: BTreeSet<(Duration, PublicKey)>,
+    heads: Heads,
     by_expiry: BTreeMap<(Timestamp, Arrival), TransactionId>,
     used: Usage,
     used_reserve: Usage,
@@ -179,8 +209,7 @@ pub struct Mempool {
     waiting_floor: Duration,
     /// Lifetimes that every correct clock accepts.
     certain_lifetime_ms: u64,
-    traces: HashMap<TransactionId, Trace>,
-    trace_order: VecDeque<TransactionId>,
+    traces: Recent<Trace>,
 }
 
 impl Mempool {
@@ -196,7 +225,7 @@ impl Mempool {
             },
             entries: HashMap::default(),
             senders: BTreeMap::new(),
-            heads: BTreeSet::new(),
+            heads: Heads::new(),
             by_expiry: BTreeMap::new(),
             used: Usage::default(),
             used_reserve: Usage::default(),
@@ -206,8 +235,7 @@ impl Mempool {
             cursor: None,
             waiting_floor: Duration::ZERO,
             certain_lifetime_ms: parameters.max_lifetime_ms.saturating_sub(parameters.max_clock_drift_ms),
-            traces: HashMap::default(),
-            trace_order: VecDeque::new(),
+            traces: Recent::new(TRACES),
         }
     }
 
@@ -298,7 +326,7 @@ impl Mempool {
         sender.held += 1;
         if sender.queue.is_empty() {
             sender.head_since = now;
-            self.heads.insert((now, key));
+            self.heads.insert((now, key), expires_at);
         }
         sender.queue.insert(arrival, id);
         if !self.marks.contains_key(&id) {
@@ -329,37 +357,18 @@ impl Mempool {
             sender.used.remove(bytes);
             self.used.remove(bytes);
         }
-        self.leave_queue(&key, entry.arrival, committed_at);
-        if self.senders.get(&key).is_some_and(|sender| sender.held == 0) {
+        sender.leave(&key, entry.arrival, committed_at, &self.entries, &mut self.heads);
+        if sender.held == 0 {
             self.senders.remove(&key);
         }
         Some(entry)
     }
 
-    /// Takes a transaction out of its member's queue. If it was the oldest, the clock of the next one
-    /// runs since it arrived or, if an older one committed since, from then on.
-    fn leave_queue(&mut self, key: &PublicKey, arrival: Arrival, committed_at: Option<Duration>) {
-        let Some(sender) = self.senders.get_mut(key) else { return };
-        let was_head = sender.queue.first_key_value().is_some_and(|(first, _)| *first == arrival);
-        sender.queue.remove(&arrival);
-        sender.ready.remove(&arrival);
-        if !was_head {
-            return;
-        }
-        self.heads.remove(&(sender.head_since, *key));
-        sender.moved_at = committed_at.unwrap_or(sender.moved_at);
-        let next = sender.queue.first_key_value().and_then(|(_, id)| self.entries.get(id));
-        if let Some(next) = next {
-            sender.head_since = next.arrived.max(sender.moved_at);
-            self.heads.insert((sender.head_since, *key));
-        }
-    }
-
     fn restart_clock(&mut self, key: &PublicKey, now: Duration) {
-        if let Some(sender) = self.senders.get_mut(key).filter(|sender| !sender.queue.is_empty()) {
-            self.heads.remove(&(sender.head_since, *key));
+        let Some(sender) = self.senders.get_mut(key) else { return };
+        if let Some(expires_at) = self.heads.remove(&(sender.head_since, *key)) {
             (sender.head_since, sender.moved_at) = (now, now);
-            self.heads.insert((now, *key));
+            self.heads.insert((now, *key), expires_at);
         }
     }
 
@@ -545,7 +554,9 @@ impl Mempool {
             })
             .collect();
         for (key, arrival) in lapsed {
-            self.leave_queue(&key, arrival, None);
+            if let Some(sender) = self.senders.get_mut(&key) {
+                sender.leave(&key, arrival, None, &self.entries, &mut self.heads);
+            }
         }
     }
 
@@ -557,13 +568,8 @@ impl Mempool {
     /// [`Mempool::reset_waiting`].
     pub fn oldest_waiting(&self, wall: Timestamp) -> Option<Duration> {
         let latest = wall.plus_ms(self.certain_lifetime_ms);
-        let waits = |key: &PublicKey| {
-            let head = self.senders.get(key).and_then(|sender| sender.queue.values().next());
-            head.and_then(|id| self.entries.get(id))
-                .map(|entry| entry.transaction.transaction().expires_at)
-                .is_some_and(|expires_at| expires_at > wall && expires_at <= latest)
-        };
-        let (since, _) = self.heads.iter().find(|(_, key)| waits(key))?;
+        let waits = |expires_at: Timestamp| expires_at > wall && expires_at <= latest;
+        let ((since, _), _) = self.heads.iter().find(|(_, expires_at)| waits(**expires_at))?;
         Some((*since).max(self.waiting_floor))
     }
 
@@ -581,15 +587,7 @@ impl Mempool {
     }
 
     fn remember(&mut self, entry: &Entry, committed: Option<Height>) {
-        let id = entry.transaction.id();
-        if self.traces.insert(id, trace_of(entry, committed)).is_none() {
-            self.trace_order.push_back(id);
-        }
-        if self.trace_order.len() > TRACE_RING
-            && let Some(oldest) = self.trace_order.pop_front()
-        {
-            self.traces.remove(&oldest);
-        }
+        self.traces.insert(entry.transaction.id(), trace_of(entry, committed));
     }
 }
 

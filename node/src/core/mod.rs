@@ -21,6 +21,7 @@ mod lead;
 pub mod mempool;
 mod open;
 mod proposals;
+mod recent;
 pub mod records;
 pub mod sync;
 pub mod wire;

@@ -502,8 +502,7 @@ fn floods_of_announcements_and_pulls_are_bounded() {
     assert!(frames.iter().all(|(_, ids)| ids.len() <= PULL_IDS));
     assert!(gossip.peers.iter().all(|peer| peer.asked <= PULLS_PER_PEER));
     gossip.removed((0..300_000).map(id).collect::<Vec<_>>().iter());
-    assert_eq!(gossip.seen.until.len(), SEEN_IDS);
-    assert_eq!(gossip.seen.order.len(), SEEN_IDS);
+    assert!((SEEN_IDS / 2..=SEEN_IDS).contains(&gossip.seen.len()), "{}", gossip.seen.len());
 }
 
 #[test]

@@ -80,7 +80,11 @@ fn check_consistent(pool: &Mempool) {
     assert_eq!(pool.senders.values().map(|s| s.queue.len()).sum::<usize>(), queued.len());
     assert_eq!(pool.senders.values().map(|s| s.used.bytes).sum::<usize>(), pool.used.bytes);
     assert_eq!(pool.heads.len(), pool.senders.values().filter(|s| !s.queue.is_empty()).count());
-    assert!(pool.heads.iter().all(|(since, key)| pool.senders[key].head_since == *since));
+    assert!(pool.heads.iter().all(|((since, key), expires_at)| {
+        let oldest = pool.senders[key].queue.values().next().map(|id| &pool.entries[id]);
+        pool.senders[key].head_since == *since
+            && oldest.is_some_and(|oldest| oldest.transaction.transaction().expires_at == *expires_at)
+    }));
     let ready = queued.iter().filter(|e| !pool.marks.contains_key(&e.transaction.id())).count();
     assert_eq!(pool.senders.values().map(|s| s.ready.len()).sum::<usize>(), ready);
     let marks: usize = pool.marks.values().map(|count| *count as usize).sum();
