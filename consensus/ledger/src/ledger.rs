@@ -347,7 +347,7 @@ impl<S: Store> Ledger<S> {
         assert_eq!(height, self.tip.tip.height.next(), "a child is one higher than its parent");
         let mut writes = point.writes(&layer, &completed);
         self.replay.commit(height, point.tip.timestamp, &tickets, &mut writes);
-        self.cache.commit(height, &layer);
+        self.cache.commit(&layer);
         self.unapplied.insert(height, layer);
         self.tip = point;
         self.pending.settle(block);

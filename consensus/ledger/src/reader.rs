@@ -68,14 +68,7 @@ struct Set {
     tags: [u16; WAYS],
     /// Of each place, how many were used after it.
     ranks: [u8; WAYS],
-    pages: [Option<Cached>; WAYS],
-}
-
-#[derive(Debug, Clone)]
-struct Cached {
-    path: Path,
-    version: Height,
-    page: Arc<Page>,
+    pages: [Option<Arc<Page>>; WAYS],
 }
 
 impl Default for PageCache {
@@ -89,14 +82,14 @@ impl Set {
         Set { tags: [0; WAYS], ranks: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], pages: [const { None }; WAYS] };
 
     fn find(&self, tag: u16, path: &Path) -> Option<usize> {
-        let is_at = |way: &usize| self.pages[*way].as_ref().is_some_and(|cached| cached.path == *path);
+        let is_at = |way: &usize| self.pages[*way].as_ref().is_some_and(|page| page.path == *path);
         (0..WAYS).filter(|way| self.tags[*way] == tag).find(is_at)
     }
 
     /// The place to be given up: of the bucket used before all others, unless that was lately; else of the page
     /// used before all others.
     fn victim(&self) -> usize {
-        let is_bucket = |way: &usize| self.pages[*way].as_ref().is_some_and(|cached| cached.page.is_bucket());
+        let is_bucket = |way: &usize| self.pages[*way].as_ref().is_some_and(|page| page.is_bucket());
         let old = (0..WAYS).filter(|way| usize::from(self.ranks[*way]) >= LATELY).filter(is_bucket);
         old.max_by_key(|way| self.ranks[*way]).unwrap_or_else(|| self.oldest())
     }
@@ -130,16 +123,16 @@ impl PageCache {
         let way = set.find(tag, path)?;
         set.touch(way);
         let found = set.pages[way].as_ref()?;
-        (found.version == version).then(|| Arc::clone(&found.page))
+        (found.version == version).then(|| Arc::clone(found))
     }
 
-    fn insert(&mut self, version: Height, path: &Path, page: Arc<Page>) {
-        let (set, tag) = self.set(path);
+    fn insert(&mut self, page: Arc<Page>) {
+        let (set, tag) = self.set(&page.path);
         let free = || set.tags.iter().position(|tag| *tag == 0);
-        let way = set.find(tag, path).or_else(free).unwrap_or_else(|| set.victim());
+        let way = set.find(tag, &page.path).or_else(free).unwrap_or_else(|| set.victim());
         set.touch(way);
         set.tags[way] = tag;
-        let before = set.pages[way].replace(Cached { path: *path, version, page });
+        let before = set.pages[way].replace(page);
         if before.is_none() {
             self.pages += 1;
             if self.pages > self.sets.len() * WAYS / 2 && self.sets.len() * WAYS < CACHE_PAGES {
@@ -152,15 +145,15 @@ impl PageCache {
         let sets = vec![Set::EMPTY; 2 * self.sets.len()];
         let old = std::mem::replace(&mut self.sets, sets);
         self.pages = 0;
-        for cached in old.into_iter().flat_map(|set| set.pages).flatten() {
-            self.insert(cached.version, &cached.path, cached.page);
+        for page in old.into_iter().flat_map(|set| set.pages).flatten() {
+            self.insert(page);
         }
     }
 
     /// Takes in what a committed block wrote.
-    pub(crate) fn commit(&mut self, height: Height, layer: &Layer) {
+    pub(crate) fn commit(&mut self, layer: &Layer) {
         for written in &layer.pages {
-            self.insert(height, &written.path, Arc::clone(&written.page));
+            self.insert(Arc::clone(&written.page));
         }
     }
 }
@@ -203,19 +196,22 @@ impl<'a, S: Store> Reader<'a, S> {
         if let Some(page) = self.cache.as_mut().and_then(|cache| cache.get(version, path)) {
             return Ok(page);
         }
-        let page = match self.stored(version, path)? {
-            Stored::Whole(page) => page,
+        let (content, since) = match self.stored(version, path)? {
+            Stored::Whole(content) => (content, None),
             Stored::Newer(newer) => {
                 // Straight from the store: what the newer page replaced is not worth a place in the cache.
                 let Stored::Whole(older) = self.stored(newer.since(), path)? else {
                     return Err(damaged(version, path, "newer than one that is not stored by itself"));
                 };
-                newer.onto(&older).ok_or_else(|| damaged(version, path, "newer than one of another kind"))?
+                let content = newer.onto(&older);
+                let content =
+                    content.ok_or_else(|| damaged(version, path, "newer than one of another kind"))?;
+                (content, Some(newer.since()))
             }
         };
-        let page = Arc::new(page);
+        let page = Arc::new(Page::new(*path, version, content, since));
         if let Some(cache) = &mut self.cache {
-            cache.insert(version, path, Arc::clone(&page));
+            cache.insert(Arc::clone(&page));
         }
         Ok(page)
     }
@@ -271,12 +267,19 @@ mod tests {
         update(&mut Reader::of_store(&store), Slot::Empty, &changes, height).unwrap().pages
     }
 
+    /// The same page, as if it hung elsewhere.
+    fn at(path: &Path, page: &Page) -> Arc<Page> {
+        let mut page = page.clone();
+        page.path = *path;
+        Arc::new(page)
+    }
+
     #[test]
     fn the_last_page_of_each_path_is_kept_while_there_is_room() {
         let mut cache = PageCache::default();
         for height in [Height(1), Height(2)] {
             for written in &pages(20_000, height) {
-                cache.insert(height, &written.path, Arc::clone(&written.page));
+                cache.insert(Arc::clone(&written.page));
             }
         }
         let written = pages(20_000, Height(2));
@@ -296,17 +299,17 @@ mod tests {
             written.iter().partition(|written| written.page.is_bucket());
         assert!(branches.len() > 200);
         for branch in &branches {
-            cache.insert(Height(1), &branch.path, Arc::clone(&branch.page));
+            cache.insert(Arc::clone(&branch.page));
         }
         for number in 0..3 * CACHE_PAGES {
             let path = (0..6).fold(Path::ROOT, |path, level| path.child(number >> (4 * level) & 15));
-            cache.insert(Height(1), &path, Arc::clone(&buckets[0].page));
+            cache.insert(at(&path, &buckets[0].page));
         }
         let kept = branches.iter().filter(|branch| cache.get(Height(1), &branch.path).is_some()).count();
         assert_eq!(kept, branches.len());
         // One that was used just now stays as well, whatever it is.
         let path = (0..6).fold(Path::ROOT, |path, _| path.child(7));
-        cache.insert(Height(1), &path, Arc::clone(&buckets[0].page));
+        cache.insert(at(&path, &buckets[0].page));
         assert!(cache.get(Height(1), &path).is_some());
     }
 
@@ -316,7 +319,7 @@ mod tests {
         let page = pages(100, Height(1)).remove(0).page;
         for number in 0..3 * CACHE_PAGES {
             let path = (0..5).fold(Path::ROOT, |path, level| path.child(number >> (4 * level) & 15));
-            cache.insert(Height(1), &path, Arc::clone(&page));
+            cache.insert(at(&path, &page));
         }
         let held = cache.sets.iter().flat_map(|set| &set.pages).flatten().count();
         assert!(held <= CACHE_PAGES, "{held}");

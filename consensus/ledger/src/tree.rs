@@ -304,18 +304,14 @@ impl<S: Store> Update<'_, '_, S> {
                 if changed == 0 {
                     return Ok(slot); // only keys that were absent were removed
                 }
-                return Ok(self.build(
-                    path,
-                    leaves,
-                    Some(Before { page: &page, version, changed, only_newer }),
-                ));
+                return Ok(self.build(path, leaves, Some(Before { page: &page, changed, only_newer })));
             }
             Content::Branch(branch) => self.branch(branch, &path, changes)?,
         };
         if changed == 0 {
             return Ok(slot); // likewise
         }
-        Ok(self.finish(path, branch, Some(Before { page: &page, version, changed, only_newer })))
+        Ok(self.finish(path, branch, Some(Before { page: &page, changed, only_newer })))
     }
 
     /// A branch after the changes, which of its slots changed, and whether these are all new.
@@ -395,7 +391,7 @@ impl<S: Store> Update<'_, '_, S> {
     }
 
     fn write(&mut self, path: Path, content: Content, before: Option<Before<'_>>) -> Slot {
-        let (page, hash) = Page::hashed(&path, content, before);
+        let (page, hash) = Page::hashed(path, self.height, content, before);
         let stored = Bytes::from(page.encode());
         self.pages.push(Written { path, page: Arc::new(page), stored });
         Slot::Page { hash, version: self.height }
@@ -423,7 +419,7 @@ pub(crate) fn find<S: Store>(
             Slot::Empty => return Ok(None),
             Slot::Leaf(leaf) => return Ok((leaf.key == *key).then_some(leaf.version)),
             Slot::Page { version, .. } => {
-                slot = reader.page(version, &path)?.slot(&path, key);
+                slot = reader.page(version, &path)?.slot(key);
                 path = path.child(path.nibble_of(key));
             }
         }
@@ -452,7 +448,7 @@ pub(crate) fn trace<S: Store>(
             Slot::Empty => return Ok(Trace { siblings, leaf: None }),
             Slot::Leaf(leaf) => return Ok(Trace { siblings, leaf: Some(leaf) }),
             Slot::Page { version, .. } => {
-                slot = reader.page(version, &path)?.trace(&path, key, &mut siblings);
+                slot = reader.page(version, &path)?.trace(key, &mut siblings);
                 path = path.child(path.nibble_of(key));
             }
         }

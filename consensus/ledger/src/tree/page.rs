@@ -62,15 +62,18 @@ fn halves(leaves: &[Leaf], depth: usize) -> (&[Leaf], &[Leaf]) {
 /// Up to four levels of the tree, or a small subtree.
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
+    pub(crate) path: Path,
+    /// The height that wrote it.
+    pub(crate) version: Height,
     pub(super) content: Content,
-    /// Of a crowded page that was hashed.
-    above: Option<Box<Above>>,
+    /// Of a crowded page that was hashed. Most are, and a page in one piece is found and copied sooner.
+    above: Option<Above>,
     /// If it is stored as what is newer than an older page of the same path: the height of that.
     pub(super) since: Option<Height>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Branch(Branch),
     /// Two leaves at least, ascending by key.
     Bucket(Box<[Leaf]>),
@@ -113,7 +116,7 @@ impl Above {
 /// The slots of a branch. There are many in memory, and most of their slots lead to pages, so the keys of
 /// leaves have no room in each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Branch {
+pub(crate) struct Branch {
     /// Which slots are in use, slot 0 lowest.
     used: u16,
     /// Which of these are leaves.
@@ -223,8 +226,6 @@ impl Branch {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Before<'a> {
     pub(super) page: &'a Page,
-    /// The height that wrote it.
-    pub(super) version: Height,
     /// Of the 16 nodes at the lower edge those that may differ, the first one lowest.
     pub(super) changed: u16,
     /// Whether every slot or leaf that differs was written by the height of the new page, and none is gone.
@@ -233,8 +234,8 @@ pub(super) struct Before<'a> {
 
 impl Page {
     /// A page that was read.
-    pub(super) fn new(content: Content, since: Option<Height>) -> Page {
-        Page { content, above: None, since }
+    pub(crate) fn new(path: Path, version: Height, content: Content, since: Option<Height>) -> Page {
+        Page { path, version, content, above: None, since }
     }
 
     /// Whether it is at the bottom of the tree.
@@ -242,16 +243,21 @@ impl Page {
         matches!(self.content, Content::Bucket(_))
     }
 
-    /// A page for `path`, and its hash.
-    pub(super) fn hashed(path: &Path, content: Content, before: Option<Before<'_>>) -> (Page, Hash) {
-        let mut page = Page::new(content, None);
+    /// A page that `version` writes, and its hash.
+    pub(super) fn hashed(
+        path: Path,
+        version: Height,
+        content: Content,
+        before: Option<Before<'_>>,
+    ) -> (Page, Hash) {
+        let mut page = Page::new(path, version, content, None);
         // Which nodes are not what they were, by their numbers. What stays is copied once, to its new place.
         let above = before.and_then(|before| Some((before.page.above.clone()?, before.changed)));
-        let (mut nodes, changed) = above.unwrap_or_else(|| (Box::new(Above::EMPTY), u16::MAX));
+        let (mut nodes, changed) = above.unwrap_or((Above::EMPTY, u16::MAX));
         let mut stale = u32::from(changed) << 16;
         for number in (1..16).rev() {
             if stale >> (2 * number) & 3 != 0 {
-                let [left, right] = [2 * number, 2 * number + 1].map(|child| page.node(path, &nodes, child));
+                let [left, right] = [2 * number, 2 * number + 1].map(|child| page.node(&nodes, child));
                 nodes.set(number, Node::above(left, right));
                 stale |= 1 << number;
             }
@@ -265,7 +271,7 @@ impl Page {
             page.above = Some(nodes);
         }
         if let Some(before) = before.filter(|before| before.only_newer) {
-            let since = before.page.since.unwrap_or(before.version);
+            let since = before.page.since.unwrap_or(before.page.version);
             if page.is_short_since(since) {
                 page.since = Some(since);
             }
@@ -274,7 +280,8 @@ impl Page {
     }
 
     /// Node `number` of the 31, if `above` are those below 16.
-    fn node(&self, path: &Path, above: &Above, number: usize) -> Node {
+    fn node(&self, above: &Above, number: usize) -> Node {
+        let path = &self.path;
         match (number.checked_sub(16), &self.content) {
             (None, _) => above.node(number),
             (Some(place), Content::Branch(branch)) => branch.node(place),
@@ -287,9 +294,9 @@ impl Page {
     }
 
     /// What is found in this page on the way to `key`.
-    pub(super) fn slot(&self, path: &Path, key: &Hash) -> Slot {
+    pub(super) fn slot(&self, key: &Hash) -> Slot {
         match &self.content {
-            Content::Branch(branch) => branch.slot(path.nibble_of(key)),
+            Content::Branch(branch) => branch.slot(self.path.nibble_of(key)),
             Content::Bucket(leaves) => match leaves.binary_search_by(|leaf| leaf.key.cmp(key)) {
                 Ok(at) => Slot::Leaf(leaves[at]),
                 Err(_) => Slot::Empty,
@@ -298,13 +305,13 @@ impl Page {
     }
 
     /// Follows `key` through this page: adds the siblings on the way, and returns what it leads to.
-    pub(super) fn trace(&self, path: &Path, key: &Hash, siblings: &mut Vec<Hash>) -> Slot {
+    pub(super) fn trace(&self, key: &Hash, siblings: &mut Vec<Hash>) -> Slot {
         match &self.content {
-            Content::Branch(branch) => self.trace_branch(branch, path, key, siblings),
+            Content::Branch(branch) => self.trace_branch(branch, key, siblings),
             Content::Bucket(leaves) => {
                 let mut leaves = &leaves[..];
                 // Two keys part at the last bit at the latest.
-                for depth in path.depth()..BITS {
+                for depth in self.path.depth()..BITS {
                     if leaves.len() < 2 {
                         break;
                     }
@@ -318,7 +325,7 @@ impl Page {
         }
     }
 
-    fn trace_branch(&self, branch: &Branch, path: &Path, key: &Hash, siblings: &mut Vec<Hash>) -> Slot {
+    fn trace_branch(&self, branch: &Branch, key: &Hash, siblings: &mut Vec<Hash>) -> Slot {
         let mut nodes = [Node::Empty; 32];
         for place in 0..16 {
             nodes[16 + place] = branch.node(place);
@@ -329,7 +336,7 @@ impl Page {
                 None => Node::above(nodes[2 * number], nodes[2 * number + 1]),
             };
         }
-        let nibble = path.nibble_of(key);
+        let nibble = self.path.nibble_of(key);
         // Down the four levels, until a slot or a subtree of at most one key is reached.
         let (mut at, mut level) = (1, 0);
         while level < 4 && matches!(nodes[at], Node::Inner(_)) {

@@ -106,7 +106,7 @@ pub fn page_rests_on(mut entry: &[u8]) -> Option<Height> {
 #[derive(Debug)]
 pub(crate) enum Stored {
     /// By itself.
-    Whole(Page),
+    Whole(Content),
     /// As what is newer than an older page.
     Newer(Newer),
 }
@@ -147,14 +147,12 @@ impl Stored {
         match (since, content) {
             _ if is_empty => None,
             (Some(since), content) => Some(Stored::Newer(Newer { since, content })),
-            (None, NewerContent::Slots(slots)) => {
-                Some(Stored::Whole(Page::new(Content::Branch(Branch::of(&slots)), None)))
-            }
+            (None, NewerContent::Slots(slots)) => Some(Stored::Whole(Content::Branch(Branch::of(&slots)))),
             (None, NewerContent::Leaves(leaves)) => {
                 if leaves.len() < 2 {
                     return None;
                 }
-                Some(Stored::Whole(Page::new(Content::Bucket(leaves.into_boxed_slice()), None)))
+                Some(Stored::Whole(Content::Bucket(leaves.into_boxed_slice())))
             }
         }
     }
@@ -205,9 +203,9 @@ impl Newer {
         self.since
     }
 
-    /// The page, from the older one; `None` if that cannot be the one this is newer than.
-    pub(crate) fn onto(&self, older: &Page) -> Option<Page> {
-        let content = match (&self.content, &older.content) {
+    /// What the page holds, from what the older one does; `None` if that cannot be the one this is newer than.
+    pub(crate) fn onto(&self, older: &Content) -> Option<Content> {
+        Some(match (&self.content, older) {
             (NewerContent::Slots(newer), Content::Branch(older)) => {
                 let mut branch = older.clone();
                 for (place, slot) in newer.iter().enumerate().filter(|(_, slot)| **slot != Slot::Empty) {
@@ -223,8 +221,7 @@ impl Newer {
                 Content::Bucket(leaves.into_boxed_slice())
             }
             _ => return None,
-        };
-        Some(Page::new(content, Some(self.since)))
+        })
     }
 }
 

@@ -289,29 +289,30 @@ fn branch(slots: &[Slot; 16]) -> Content {
 
 /// Pages, each of them one place different from the one before it, of height 1 and up.
 fn in_steps(start: Content, change: impl Fn(&mut Content, usize, Height)) {
-    let (whole, _) = Page::hashed(&path(), start, None);
+    let (whole, _) = Page::hashed(path(), Height(1), start, None);
     let mut page = whole.clone();
     let (mut short, mut bytes) = (0, 0);
     for place in 0..16usize {
-        let (version, before) = (Height(2 + place as u64), Height(1 + place as u64));
+        let version = Height(2 + place as u64);
         let mut content = page.content.clone();
         change(&mut content, place, version);
-        let before = Before { page: &page, version: before, changed: 1 << place, only_newer: true };
-        let (next, hash) = Page::hashed(&path(), content.clone(), Some(before));
-        assert_eq!(hash, Page::hashed(&path(), content.clone(), None).1, "as if hashed anew");
+        let before = Before { page: &page, changed: 1 << place, only_newer: true };
+        let (next, hash) = Page::hashed(path(), version, content.clone(), Some(before));
+        assert_eq!(hash, Page::hashed(path(), version, content.clone(), None).1, "as if hashed anew");
         let encoded = next.encode();
         bytes += encoded.len();
         match Stored::decode(&encoded, &path(), version) {
             Some(Stored::Whole(read)) => {
-                assert_eq!((read.content, page_rests_on(&encoded)), (content, None));
+                assert_eq!((read, page_rests_on(&encoded)), (content, None));
                 break;
             }
             Some(Stored::Newer(newer)) => {
                 short += 1;
                 assert_eq!(newer.since(), Height(1), "the last that was stored by itself");
                 assert_eq!(page_rests_on(&encoded), Some(Height(1)));
-                let read = newer.onto(&whole).unwrap();
-                assert_eq!((&read.content, read.encode()), (&content, encoded));
+                let read = newer.onto(&whole.content).unwrap();
+                let again = Page::new(path(), version, read.clone(), Some(Height(1))).encode();
+                assert_eq!((read, again), (content, encoded));
             }
             None => panic!("{encoded:02x?}"),
         }
@@ -351,10 +352,10 @@ fn a_page_is_stored_as_what_is_newer_while_that_is_short() {
 fn a_small_bucket_is_always_stored_by_itself() {
     for keys in [2, 10, 11, 20] {
         let mut leaves = bucket(Height(1))[..keys].to_vec();
-        let (page, _) = Page::hashed(&path(), Content::Bucket(leaves.clone().into()), None);
+        let (page, _) = Page::hashed(path(), Height(1), Content::Bucket(leaves.clone().into()), None);
         leaves[0] = Leaf { hash: value(99), version: Height(2), ..leaves[0] };
-        let before = Before { page: &page, version: Height(1), changed: 1, only_newer: true };
-        let (next, _) = Page::hashed(&path(), Content::Bucket(leaves.into()), Some(before));
+        let before = Before { page: &page, changed: 1, only_newer: true };
+        let (next, _) = Page::hashed(path(), Height(2), Content::Bucket(leaves.into()), Some(before));
         assert_eq!(page_rests_on(&next.encode()).is_none(), keys <= 10, "{keys}");
     }
 }
@@ -416,9 +417,9 @@ fn damaged_pages_are_recognised() {
         (Content::Bucket(bucket(Height(4)).into()), Content::Bucket(leaves.into())),
     ];
     for (content, later) in pairs {
-        let (whole, _) = Page::hashed(&path(), content.clone(), None);
-        let before = Before { page: &whole, version: Height(4), changed: u16::MAX, only_newer: true };
-        let (newer, _) = Page::hashed(&path(), later.clone(), Some(before));
+        let (whole, _) = Page::hashed(path(), Height(4), content.clone(), None);
+        let before = Before { page: &whole, changed: u16::MAX, only_newer: true };
+        let (newer, _) = Page::hashed(path(), Height(7), later.clone(), Some(before));
         let mut of_itself = newer.encode();
         of_itself[1..9].copy_from_slice(&7u64.to_be_bytes());
         assert!(Stored::decode(&of_itself, &path(), Height(7)).is_none(), "newer than itself");
@@ -427,8 +428,8 @@ fn damaged_pages_are_recognised() {
         assert!(Stored::decode(&of_itself, &path(), Height(7)).is_none(), "nothing newer");
         let read = |bytes: &[u8], version| {
             Stored::decode(bytes, &path(), version).and_then(|stored| match stored {
-                Stored::Whole(page) => Some((Height(0), page.content)),
-                Stored::Newer(newer) => Some((newer.since(), newer.onto(&whole)?.content)),
+                Stored::Whole(content) => Some((Height(0), content)),
+                Stored::Newer(newer) => Some((newer.since(), newer.onto(&whole.content)?)),
             })
         };
         for (page, content, base) in [(&whole, content, Height(0)), (&newer, later, Height(4))] {
@@ -450,7 +451,7 @@ fn damaged_pages_are_recognised() {
     }
     let leaves = bucket(Height(4));
     let decode = |leaves: &[Leaf]| {
-        let page = Page::new(Content::Bucket(leaves.into()), None);
+        let page = Page::new(path(), Height(7), Content::Bucket(leaves.into()), None);
         Stored::decode(&page.encode(), &path(), Height(7))
     };
     assert!(decode(&leaves[..2]).is_some());
@@ -462,13 +463,13 @@ fn damaged_pages_are_recognised() {
     assert!(decode(&many).is_none(), "more than a bucket takes");
     // Newer than a page of the other kind, or one that has no room for it.
     let newer = |content: Content| {
-        let before = Page::new(content, Some(Height(3)));
+        let before = Page::new(path(), Height(7), content, Some(Height(3)));
         match Stored::decode(&before.encode(), &path(), Height(7)) {
             Some(Stored::Newer(newer)) => newer,
             other => panic!("{other:?}"),
         }
     };
-    let whole = Page::new(Content::Bucket(many[..32].into()), None);
+    let whole = Content::Bucket(many[..32].into());
     assert!(newer(branch(&crowd(Height(4)))).onto(&whole).is_none());
     assert!(newer(Content::Bucket(many[32..].into())).onto(&whole).is_none());
     assert!(newer(Content::Bucket(many[31..32].into())).onto(&whole).is_some());
