@@ -116,18 +116,14 @@ pub(crate) fn deserialize_fixed<'de, D: Deserializer<'de>, const N: usize>(
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hash(pub [u8; 32]);
 
-impl Hash {
-    fn first(&self) -> &[u8; 8] {
-        self.0.first_chunk().expect("32 bytes begin with 8")
-    }
-}
-
 impl std::hash::Hash for Hash {
-    /// By the first eight bytes, which are as random as the rest. Nobody can make many hashes that begin
-    /// alike; to fall into one place of a table others would have to do, which its own hasher sees to.
+    /// All of it, in two pieces: a table's hasher takes a number in a fraction of the time it takes bytes. A part
+    /// would not do. A peer may name what is no hash of anything, and thousands that share any part.
     #[inline]
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        state.write_u64(u64::from_ne_bytes(*self.first()));
+        for half in self.0.as_chunks::<16>().0 {
+            state.write_u128(u128::from_ne_bytes(*half));
+        }
     }
 }
 
@@ -136,7 +132,7 @@ impl Ord for Hash {
     /// number.
     #[inline]
     fn cmp(&self, other: &Hash) -> Ordering {
-        let first = |hash: &Hash| u64::from_be_bytes(*hash.first());
+        let first = |hash: &Hash| u64::from_be_bytes(*hash.0.first_chunk().expect("32 bytes begin with 8"));
         first(self).cmp(&first(other)).then_with(|| self.0.cmp(&other.0))
     }
 }
@@ -216,4 +212,20 @@ hash_newtype! {
 hash_newtype! {
     /// Hash of a transaction without its signature.
     TransactionId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Hash;
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+    #[test]
+    fn tables_tell_apart_what_differs_anywhere() {
+        let hash_of = |hash: Hash| BuildHasherDefault::<DefaultHasher>::new().hash_one(hash);
+        for at in 0..32 {
+            let mut bytes = [7; 32];
+            bytes[at] ^= 1;
+            assert_ne!(hash_of(Hash(bytes)), hash_of(Hash([7; 32])), "byte {at}");
+        }
+    }
 }

@@ -46,6 +46,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// The name of the guard file in the node's directory.
@@ -263,6 +264,11 @@ impl Storage {
     }
 }
 
+/// Of so many reads of the state's pages one leaves its blocks in RocksDB's cache. The ledger has a cache of its
+/// own for what is read again soon; what passes it comes from anywhere in a large state, and blocks that push
+/// one another out cost as much as reading them. Indexes are read each time, so one in a few keeps them there.
+const PAGE_READS: u64 = 16;
+
 /// Longest encoding of a [`Guard`], in bytes.
 const GUARD_BYTES: usize = 32;
 
@@ -278,6 +284,7 @@ struct Inner {
     config: config::Storage,
     /// `None` once closed. Readers hold the lock for one call, so closing waits for no one long.
     db: RwLock<Option<DB>>,
+    pages_read: AtomicU64,
 }
 
 impl RocksStore {
@@ -331,7 +338,12 @@ impl RocksStore {
     }
 
     fn of(data: &Path, config: &config::Storage, db: DB) -> RocksStore {
-        let inner = Inner { data: data.to_owned(), config: config.clone(), db: RwLock::new(Some(db)) };
+        let inner = Inner {
+            data: data.to_owned(),
+            config: config.clone(),
+            db: RwLock::new(Some(db)),
+            pages_read: AtomicU64::new(0),
+        };
         RocksStore { inner: Arc::new(inner) }
     }
 
@@ -489,8 +501,13 @@ impl Store for RocksStore {
     fn get(&self, column: Column, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let guard = self.read();
         let db = open(&guard)?;
-        let value = db.get_cf(family(db, column)?, key).map_err(|error| damaged(column, &error))?;
-        Ok(value.map(Bytes::from))
+        let mut options = ReadOptions::default();
+        if column == Column::Nodes {
+            let read = self.inner.pages_read.fetch_add(1, Ordering::Relaxed);
+            options.fill_cache(read.is_multiple_of(PAGE_READS));
+        }
+        let value = db.get_cf_opt(family(db, column)?, key, &options);
+        Ok(value.map_err(|error| damaged(column, &error))?.map(Bytes::from))
     }
 
     fn first_in(

@@ -50,7 +50,8 @@ pub(super) fn database(config: &config::Storage, create: bool) -> Options {
 
 /// Every column with its options; all share one cache.
 pub(super) fn columns(config: &config::Storage) -> Vec<ColumnFamilyDescriptor> {
-    let cache = Cache::new_lru_cache(config.cache_bytes.as_usize());
+    // It has no lock, and no list to be kept in order with each look-up. 0: entries may have any length.
+    let cache = Cache::new_hyper_clock_cache(config.cache_bytes.as_usize(), 0);
     let descriptor = |column: Column| ColumnFamilyDescriptor::new(column.name(), family(column, &cache));
     let default = ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Options::default());
     Column::ALL.into_iter().map(descriptor).chain([default]).collect()
