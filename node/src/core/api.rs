@@ -13,6 +13,8 @@
 //!    A Ready with nothing to persist still waits for those before it.
 //! 3. If a write fails, do not deliver what came after it. Retry it in the same order (a full disk may
 //!    drain), or stop. The core votes no more until `Persisted` comes.
+//! 4. While it runs, tell it of [`Input::RoundTrips`] now and then. Without, a leader takes all that a commit
+//!    takes for the network's part: right and, under load, dearer.
 
 use bytes::Bytes;
 use quorate_client::protocol::SubmitError;

@@ -100,6 +100,7 @@ impl<S: Store> Core<S> {
         }
     }
 
+    /// Learns how far the others are.
     pub(super) fn on_round_trips(&mut self, times: &[(ValidatorIndex, Duration)]) {
         let others = self.committee.validators.indexes().filter(|validator| *validator != self.me);
         let time_to = |validator| times.iter().find(|(to, _)| *to == validator).map(|(_, time)| *time);

@@ -13,6 +13,7 @@
 //! | `lead` | when to propose, and what |
 //! | `commit` | committing, by votes or by catching up |
 //! | [`mempool`], [`gossip`], [`sync`] | waiting transactions, spreading them, fetching blocks |
+//! | `recent` | what is remembered of transactions that are gone |
 
 pub mod api;
 mod commit;

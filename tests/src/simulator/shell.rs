@@ -528,7 +528,7 @@ impl World {
         self.input(machine, Input::Submit { ticket, transactions });
     }
 
-    /// Tells a machine of a connection, or of its end.
+    /// Tells a machine of a connection, or of its end, and how far those are that it is connected to.
     pub(super) fn tell_connection(&mut self, machine: usize, peer: usize, up: bool) {
         let validator = index(self.machines[peer].identity);
         if up {
@@ -538,9 +538,9 @@ impl World {
             self.machines[machine].connected.remove(&peer);
             self.input(machine, Input::PeerDown(validator));
         }
-        let peers: Vec<usize> = self.machines[machine].connected.iter().copied().collect();
         let time = self.network.round_trip();
-        let times = peers.into_iter().map(|peer| (index(self.machines[peer].identity), time)).collect();
+        let peers = self.machines[machine].connected.iter();
+        let times = peers.map(|peer| (index(self.machines[*peer].identity), time)).collect();
         self.input(machine, Input::RoundTrips(times));
     }
 }
