@@ -53,9 +53,9 @@ pub enum Input {
     PeerUp(ValidatorIndex),
     /// And down.
     PeerDown(ValidatorIndex),
-    /// How long something sent to each connected validator takes, and the answer back, as far as the
-    /// network goes.
-    RoundTrips(Vec<(ValidatorIndex, Duration)>),
+    /// Of each validator that is connected, how long something sent to it takes, and the answer back, as far as
+    /// the network goes.
+    RoundTrips(Vec<Duration>),
     /// A frame of a peer, verified by [`wire::verify`](super::wire::verify).
     Peer {
         /// Whose connection it came by: not necessarily who signed.

@@ -9,14 +9,14 @@
 //!   have their hands full with one block, another one gives them more of it and nothing sooner;
 //! - [`APART`].
 //!
-//! Why not sooner: a block costs every validator two syncs, two signatures and some twenty messages,
-//! whatever it holds. Many small blocks would take the processors that the transactions need, and each
+//! Why not sooner: a block costs every validator two votes, each of them signed and synced twice (database
+//! and guard file), and some twenty messages, whatever it holds. Many small blocks would take the processors that the transactions need, and each
 //! would come later for it. So blocks are as large as the load offers.
 
 use super::Core;
 use quorate_ledger::Store;
 use quorate_types::hash::TransactionId;
-use quorate_types::ids::{Height, ValidatorIndex};
+use quorate_types::ids::Height;
 use quorate_types::transaction::VerifiedTransaction;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +28,9 @@ const FRUITLESS_PAUSE: Duration = Duration::from_millis(20);
 
 /// The least time from a proposal to the next while one is in flight, unless there is a whole block.
 const APART: Duration = Duration::from_millis(20);
+
+/// No commit counts as longer, however long it took: a stall is not what is usual. So nor is any pause.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// The usual time to commit, before any is known.
 const FIRST_GUESS: Duration = Duration::from_millis(8);
@@ -82,7 +85,7 @@ impl Pace {
     /// A height committed.
     pub(super) fn committed(&mut self, height: Height, now: Duration) {
         if let Some(at) = self.proposed.remove(&height) {
-            let took = now.saturating_sub(at).min(Duration::from_secs(1));
+            let took = now.saturating_sub(at).min(LONGEST);
             self.usual = (self.usual * 7 + took) / 8;
         }
         self.fruitless = None;
@@ -101,10 +104,8 @@ impl<S: Store> Core<S> {
     }
 
     /// Learns how far the others are.
-    pub(super) fn on_round_trips(&mut self, times: &[(ValidatorIndex, Duration)]) {
-        let others = self.committee.validators.indexes().filter(|validator| *validator != self.me);
-        let time_to = |validator| times.iter().find(|(to, _)| *to == validator).map(|(_, time)| *time);
-        self.pace.round_trips(others.filter_map(time_to).collect(), self.committee.validators.quorum().q - 1);
+    pub(super) fn on_round_trips(&mut self, times: Vec<Duration>) {
+        self.pace.round_trips(times, self.committee.validators.quorum().q - 1);
     }
 
     /// How many transactions a block may hold now: halved with each view that failed in a row, so

@@ -15,8 +15,8 @@
 //!   suspicion, and one transaction skipped for others of the same member is. A member with a
 //!   quarter of its quota waiting has its clock restarted by any commit of its own: nodes hold
 //!   different parts of such a flood, and it must not cost leaders their view.
-//! - **Where did it come from?** [`Mempool::trace`], for what waits and for the last
-//!   [`TRACES`] that left.
+//! - **Where did it come from?** [`Mempool::trace`], for what waits and for what left
+//!   lately (see [`TRACES`]).
 //!
 //! A proposal may name a transaction that has no room here. [`Mempool::insert_required`] takes it all
 //! the same, on a reserve of its own: only ids of marked proposals may use it, and it is bounded by

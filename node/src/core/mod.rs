@@ -118,7 +118,7 @@ impl<S: Store> Core<S> {
             Input::Tick => {}
             Input::PeerUp(peer) => self.peer_up(peer),
             Input::PeerDown(peer) => self.peer_down(peer),
-            Input::RoundTrips(times) => self.on_round_trips(&times),
+            Input::RoundTrips(times) => self.on_round_trips(times),
             Input::Peer { from, frame } => self.on_peer(from, frame),
             Input::Submit { ticket, transactions } => self.on_submit(ticket, transactions),
             Input::Persisted(number) => self.on_persisted(number),

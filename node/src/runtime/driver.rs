@@ -10,7 +10,7 @@ use crate::core::Core;
 use crate::core::api::Input;
 use crate::metrics::Metrics;
 use crate::storage::RocksStore;
-use quorate_transport::{Node, PeerStatus};
+use quorate_transport::Node;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,10 +51,7 @@ impl Driver {
                 Next::Stop => return,
             };
             let now = self.clock.now();
-            let round_trips = (now.monotonic >= self.round_trips_at).then(|| self.round_trips());
-            if round_trips.is_some() {
-                self.round_trips_at = now.monotonic + ROUND_TRIPS_EVERY;
-            }
+            let round_trips = self.round_trips(now.monotonic);
             self.core.step_all(now, round_trips.into_iter().chain(inputs));
             self.metrics.stepped(self.clock.monotonic().saturating_sub(now.monotonic));
             self.hand_on();
@@ -68,9 +65,13 @@ impl Driver {
         }
     }
 
-    fn round_trips(&self) -> Input {
-        let time_to = |peer: PeerStatus| Some((peer.peer, peer.rtt?));
-        Input::RoundTrips(self.node.peers().into_iter().filter_map(time_to).collect())
+    /// How far the other validators are, if the core is to be told again.
+    fn round_trips(&mut self, now: Duration) -> Option<Input> {
+        if now < self.round_trips_at {
+            return None;
+        }
+        self.round_trips_at = now + ROUND_TRIPS_EVERY;
+        Some(Input::RoundTrips(self.node.peers().into_iter().filter_map(|peer| peer.rtt).collect()))
     }
 
     fn answer(&self, query: Query) {

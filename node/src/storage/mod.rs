@@ -284,6 +284,7 @@ struct Inner {
     config: config::Storage,
     /// `None` once closed. Readers hold the lock for one call, so closing waits for no one long.
     db: RwLock<Option<DB>>,
+    /// Pages of the state that were read, for [`PAGE_READS`].
     pages_read: AtomicU64,
 }
 

@@ -538,9 +538,7 @@ impl World {
             self.machines[machine].connected.remove(&peer);
             self.input(machine, Input::PeerDown(validator));
         }
-        let time = self.network.round_trip();
-        let peers = self.machines[machine].connected.iter();
-        let times = peers.map(|peer| (index(self.machines[*peer].identity), time)).collect();
+        let times = vec![self.network.round_trip(); self.machines[machine].connected.len()];
         self.input(machine, Input::RoundTrips(times));
     }
 }
