@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 
 /// Each found a defect, three of those above 100 000 in what the simulator asks; see the log of changes for
 /// which.
-const REGRESSIONS: [u64; 19] = [
+const REGRESSIONS: [u64; 20] = [
     28, 33, 38, 47, 64, 77, 81, 122, 131, 133, 172, 2942, 5219, 5617, 101_443, 104_308, 107_352, 702_635,
-    703_379,
+    703_379, 1_640_266,
 ];
 
 /// Seeds of the fixed set.

@@ -17,11 +17,15 @@
 //! keeps count of votes, to tell after a restart that memory is whole again, must leave it out, or the barrier
 //! would be forgotten with the restart.
 //!
-//! When q − 1 others know of no block, the chain is being founded, and it votes at once. (It may have
-//! voted on the first blocks and forgotten that, if its disk was lost in that very minute, or while a
-//! loss of power could still take the first block from the others; it then counts among the f faulty,
-//! and its second vote is evidence against it. Asking for others that never *voted* would found no chain
-//! whose first leader votes before all have heard one another.)
+//! When q − 1 others know of no block, the chain is being founded, and a replica whose directory is new
+//! votes at once. (It may have voted on the first blocks and forgotten that, if its disk was lost in that
+//! very minute, or while a loss of power could still take the first block from the others; it then counts
+//! among the f faulty, and its second vote is evidence against it. Asking for others that never *voted*
+//! would found no chain whose first leader votes before all have heard one another.)
+//!
+//! One that *knows* that it forgot has no such excuse: before the first block it may have voted in many
+//! views that came to nothing. It waits until the others have founded the chain and gone on beyond its
+//! barrier. Where it is the only validator there is nobody to wait for, and it votes at once.
 
 use quorate_types::ids::{Height, ValidatorIndex, View};
 use std::collections::BTreeMap;
@@ -33,6 +37,8 @@ pub enum Learning {
     No,
     /// Its directory is new: the chain is being founded, or everything was lost.
     Fresh,
+    /// It ran before, and nothing tells how far it voted: its directory is a copy, or the guard file is gone.
+    Lost,
     /// It votes again at this height and view.
     Until {
         /// The highest height it may have voted on.
@@ -53,10 +59,12 @@ pub(crate) struct Claim {
 impl Learning {
     /// Draws the barrier when enough others were heard.
     pub(crate) fn hear(&mut self, claims: &BTreeMap<ValidatorIndex, Claim>, quorum: usize, window: u64) {
-        if *self != Learning::Fresh {
-            return;
-        }
-        if claims.values().filter(|claim| claim.founding).count() + 1 >= quorum {
+        let may_found = match self {
+            Learning::Fresh => true,
+            Learning::Lost => quorum == 1,
+            Learning::No | Learning::Until { .. } => return,
+        };
+        if may_found && claims.values().filter(|claim| claim.founding).count() + 1 >= quorum {
             *self = Learning::No;
         } else if claims.len() >= quorum {
             let height = claims.values().map(|c| c.height).max().unwrap_or_default().plus(2 * window);

@@ -39,7 +39,10 @@ pub enum Memory {
     /// The store holds every vote ever cast: the guard file agrees, or the directory was founded now
     /// and this validator never ran before.
     Whole,
-    /// Nothing is known: the directory was lost. Learns from its peers before it votes.
+    /// Nothing is known: the directory is new, for the first time or because it was lost. Learns from its
+    /// peers before it votes, unless they are just founding the chain.
+    Fresh,
+    /// Votes were lost, and nothing tells how far they went. Learns from its peers before it votes.
     Lost,
     /// The store is older than the guard file: it votes again beyond what the guard names.
     Behind(Guard),
@@ -121,7 +124,8 @@ impl<S: Store> Core<S> {
             .collect();
         let learning = match memory {
             Memory::Whole => Learning::No,
-            Memory::Lost => Learning::Fresh,
+            Memory::Fresh => Learning::Fresh,
+            Memory::Lost => Learning::Lost,
             Memory::Behind(guard) => Learning::Until { height: guard.height, view: guard.view },
         };
         let evidence = store.range(Column::Evidence, &[], &[0xff; 9], usize::MAX)?.len() as u64;

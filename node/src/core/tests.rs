@@ -470,7 +470,7 @@ fn a_wiped_one_learns_before_it_votes() {
     assert!(cluster.run(seconds(20), |c| c.all_committed(60)));
     cluster.crash(3);
     cluster.disks[3] = Arc::new(Disk::default());
-    cluster.start(3, Memory::Lost);
+    cluster.start(3, Memory::Fresh);
     assert!(cluster.run(seconds(10), Cluster::level));
     assert_eq!(cluster.cores[3].as_ref().unwrap().status().phase, "learning");
     cluster.submit(0, 80, 1000);
@@ -529,10 +529,47 @@ fn a_founding_chain_has_nothing_to_learn() {
         cluster.disks[i] = Arc::new(Disk::default());
     }
     for i in 0..4 {
-        cluster.start(i, Memory::Lost);
+        cluster.start(i, Memory::Fresh);
     }
     cluster.submit(2, 5, 0);
     assert!(cluster.run(seconds(5), |c| c.all_committed(5)));
+}
+
+/// A directory put back from a backup before the first block: what it voted in views that came to nothing
+/// is forgotten, and the others found the chain without it.
+#[test]
+fn one_that_lost_its_votes_founds_no_chain() {
+    let parameters = Parameters { max_block_transactions: 2, term_blocks: 10, ..Parameters::default() };
+    let mut cluster = Cluster::new(4, parameters);
+    for i in 0..4 {
+        cluster.crash(i);
+        cluster.disks[i] = Arc::new(Disk::default());
+    }
+    for i in 0..3 {
+        cluster.start(i, Memory::Fresh);
+    }
+    cluster.start(3, Memory::Lost);
+    cluster.run(seconds(2), |_| false);
+    let phase = |c: &Cluster, i: usize| c.cores[i].as_ref().unwrap().status().phase;
+    assert_eq!([0, 1, 2, 3].map(|i| phase(&cluster, i)), ["active", "active", "active", "learning"]);
+    cluster.submit(0, 5, 0);
+    assert!(cluster.run(seconds(5), |c| c.all_committed(5)));
+    assert_eq!(phase(&cluster, 3), "learning");
+    cluster.submit(0, 80, 1000);
+    assert!(cluster.run(seconds(20), |c| c.all_committed(85)));
+    assert_eq!(phase(&cluster, 3), "active", "beyond its barrier");
+}
+
+/// Nobody else could tell a validator alone what it voted.
+#[test]
+fn one_alone_that_lost_its_votes_goes_on() {
+    let mut cluster = Cluster::new(1, Parameters::default());
+    cluster.submit(0, 5, 0);
+    assert!(cluster.run(seconds(5), |c| c.all_committed(5)));
+    cluster.crash(0);
+    cluster.start(0, Memory::Lost);
+    cluster.submit(0, 5, 100);
+    assert!(cluster.run(seconds(5), |c| c.all_committed(10)));
 }
 
 #[test]

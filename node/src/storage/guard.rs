@@ -73,7 +73,8 @@ impl Standing {
         match self {
             Standing::Settled => Memory::Whole,
             Standing::Behind { guard, .. } => Memory::Behind(*guard),
-            Standing::Fresh | Standing::Lost { .. } => Memory::Lost,
+            Standing::Fresh => Memory::Fresh,
+            Standing::Lost { .. } => Memory::Lost,
         }
     }
 
@@ -429,10 +430,10 @@ mod tests {
         let path = dir.path().join("guard");
         voted(&path, 0);
         let (_, standing) = GuardFile::open(&path, CHAIN, None, false).unwrap();
-        assert_eq!(standing, Standing::Fresh);
+        assert_eq!(standing.memory(), Memory::Fresh);
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(reopen(&path, 5), Standing::Lost { .. }));
-        assert!(matches!(reopen(&path, 5), Standing::Lost { .. }), "still, after the file was made anew");
+        assert_eq!(reopen(&path, 5).memory(), Memory::Lost);
+        assert_eq!(reopen(&path, 5).memory(), Memory::Lost, "still, after the file was made anew");
     }
 
     #[test]

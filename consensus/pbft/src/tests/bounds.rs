@@ -68,11 +68,15 @@ fn claims(of: &[(u64, u64, bool)]) -> BTreeMap<ValidatorIndex, Claim> {
     of.iter().enumerate().map(|(i, of)| (index(i + 1), claim(of))).collect()
 }
 
-/// What a fresh one of seven, with a quorum of five, makes of claims.
-fn heard(of: &[(u64, u64, bool)]) -> Learning {
-    let mut learning = Learning::Fresh;
+/// What one of seven, with a quorum of five, makes of claims.
+fn heard_by(mut learning: Learning, of: &[(u64, u64, bool)]) -> Learning {
     learning.hear(&claims(of), 5, WINDOW);
     learning
+}
+
+/// What a fresh one makes of them.
+fn heard(of: &[(u64, u64, bool)]) -> Learning {
+    heard_by(Learning::Fresh, of)
 }
 
 #[test]
@@ -99,6 +103,21 @@ fn row_26_a_chain_is_founded_by_a_quorum_that_knows_of_no_block() {
 }
 
 #[test]
+fn row_49_who_knows_that_it_forgot_founds_nothing() {
+    let founding = (6, 0, true);
+    assert_eq!(heard_by(Learning::Lost, &[founding; 4]), Learning::Lost);
+    let until = Learning::Until { height: Height(2 * WINDOW), view: View(7) };
+    assert_eq!(heard_by(Learning::Lost, &[founding; 5]), until, "they may go on, and it must not");
+    assert_eq!(heard_by(until.clone(), &[founding; 6]), until);
+    let one = (3, 100, false);
+    assert_eq!(heard_by(Learning::Lost, &[one; 5]), heard(&[one; 5]));
+    // Alone there is nobody to hear.
+    let mut alone = Learning::Lost;
+    alone.hear(&BTreeMap::new(), 1, WINDOW);
+    assert_eq!(alone, Learning::No);
+}
+
+#[test]
 fn row_49_the_barrier_is_one_of_height_and_of_view() {
     let barrier = Learning::Until { height: Height(20), view: View(5) };
     for (height, view, over) in [(19, 9, false), (99, 4, false), (20, 5, true), (21, 6, true)] {
@@ -106,5 +125,7 @@ fn row_49_the_barrier_is_one_of_height_and_of_view() {
         assert_eq!(learning.reach(Height(height), View(view)), over, "{height}, {view}");
         assert_eq!(learning, if over { Learning::No } else { barrier.clone() });
     }
-    assert!(!Learning::Fresh.reach(Height(u64::MAX), View(u64::MAX)), "there is no barrier yet");
+    for mut learning in [Learning::Fresh, Learning::Lost] {
+        assert!(!learning.reach(Height(u64::MAX), View(u64::MAX)), "there is no barrier yet");
+    }
 }
