@@ -21,10 +21,12 @@
 //! # Writing
 //!
 //! One thread writes. Each batch is atomic; a synced one survives power loss before
-//! [`RocksStore::apply`] returns. Readers on any thread see a batch wholly or not at all.
+//! [`RocksStore::apply`] returns. Readers on any thread see a batch wholly or not at all. Of RocksDB's log
+//! little stays in the system's cache (module `log`).
 
 mod format;
 mod guard;
+mod log;
 mod options;
 mod space;
 #[cfg(test)]
@@ -38,6 +40,7 @@ pub use space::free_bytes;
 use crate::config;
 use crate::core::api::Guard;
 use bytes::Bytes;
+use log::Log;
 use quorate_ledger::{Column, Store, StoreError, Write};
 use quorate_types::codec;
 use quorate_types::hash::ChainId;
@@ -286,6 +289,7 @@ struct Inner {
     db: RwLock<Option<DB>>,
     /// Pages of the state that were read, for [`PAGE_READS`].
     pages_read: AtomicU64,
+    log: Log,
 }
 
 impl RocksStore {
@@ -344,6 +348,7 @@ impl RocksStore {
             config: config.clone(),
             db: RwLock::new(Some(db)),
             pages_read: AtomicU64::new(0),
+            log: Log::of(data.join("db")),
         };
         RocksStore { inner: Arc::new(inner) }
     }
@@ -362,7 +367,8 @@ impl RocksStore {
         let db = guard.as_ref().ok_or_else(|| WriteError::Failed(CLOSED.into()))?;
         // Room for all is made at once: growing by doubling would copy megabytes of values again and again.
         let writes = writes.into_iter();
-        let mut batch = WriteBatch::with_capacity_bytes(writes.clone().map(bytes_in_batch).sum());
+        let bytes = writes.clone().map(bytes_in_batch).sum();
+        let mut batch = WriteBatch::with_capacity_bytes(bytes);
         for write in writes {
             let family = family(db, write.column).map_err(|error| WriteError::Failed(error.to_string()))?;
             match &write.value {
@@ -375,7 +381,9 @@ impl RocksStore {
         db.write_opt(batch, &options).map_err(|error| {
             let text = error.into_string();
             if is_no_space(&text) { WriteError::NoSpace(text) } else { WriteError::Failed(text) }
-        })
+        })?;
+        self.inner.log.wrote(bytes, sync);
+        Ok(())
     }
 
     /// Closes the database and opens it again, for when RocksDB does not recover by itself from a
