@@ -355,6 +355,11 @@ impl<S: Store> Ledger<S> {
         Ok(Committed { header, result, transactions, outcomes, writes })
     }
 
+    /// How many committed blocks are kept in memory until [`Ledger::applied`] says that they are in the store.
+    pub fn unapplied_count(&self) -> usize {
+        self.unapplied.len()
+    }
+
     /// Says that the writes of every block up to `height` are in the store, and will be read there.
     pub fn applied(&mut self, height: Height) {
         self.unapplied.retain(|unapplied, _| *unapplied > height);

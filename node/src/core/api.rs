@@ -8,11 +8,11 @@
 //!    - send `now` at once;
 //!    - write `persist` as one atomic batch, synced if `sync`; batches are written in order;
 //!    - only when it is written (and synced), send `then` and deliver `reports`;
-//!    - and tell the core with [`Input::Persisted`].
+//!    - and if it is `awaited`, tell the core with [`Input::Persisted`].
 //!
 //!    A Ready with nothing to persist still waits for those before it.
 //! 3. If a write fails, do not deliver what came after it. Retry it in the same order (a full disk may
-//!    drain), or stop. The core votes no more until `Persisted` comes.
+//!    drain), or stop. No vote leaves before it is written.
 //! 4. While it runs, tell it of [`Input::RoundTrips`] now and then. Without, a leader takes all that a commit
 //!    takes for the network's part: right and, under load, dearer.
 
@@ -164,6 +164,8 @@ pub struct Ready {
     /// For the guard file beside the database, to be synced before `then` is sent. Given with every
     /// batch of votes.
     pub guard: Option<Guard>,
+    /// Whether the core is to hear that it is written. Of others it need not.
+    pub awaited: bool,
 }
 
 /// The furthest promise a node has made. Kept in a small synced file of its own, so that a database
@@ -254,6 +256,8 @@ pub struct Footprint {
     pub replica: quorate_pbft::Held,
     /// Uncommitted blocks executed in memory.
     pub pending_blocks: usize,
+    /// Committed blocks kept in memory until the driver says that they are written.
+    pub unwritten_blocks: usize,
     /// Uncommitted blocks known, and of these the ones to be executed.
     pub proposals: (usize, usize),
     /// Transactions waiting, and their bytes.

@@ -10,8 +10,8 @@
 //! - [`APART`].
 //!
 //! Why not sooner: a block costs every validator two votes, each of them signed and synced twice (database
-//! and guard file), and some twenty messages, whatever it holds. Many small blocks would take the processors that the transactions need, and each
-//! would come later for it. So blocks are as large as the load offers.
+//! and guard file), and some twenty messages, whatever it holds. Many small blocks would take the processors
+//! that the transactions need, and each would come later for it. So blocks are as large as the load offers.
 
 use super::Core;
 use quorate_ledger::Store;

@@ -142,6 +142,12 @@ impl<S: Store> Core<S> {
         timers.into_iter().flatten().fold(self.replica.deadline(), Duration::min)
     }
 
+    /// Whether a proposal waits for bodies that are not here: transactions on their way to the core are then in a
+    /// hurry.
+    pub fn lacks_bodies(&self) -> bool {
+        self.proposals.lacks_bodies()
+    }
+
     /// What it says of itself.
     pub fn status(&self) -> CoreStatus {
         let tip = self.ledger.tip();
@@ -185,6 +191,7 @@ impl<S: Store> Core<S> {
         Footprint {
             replica: self.replica.held(),
             pending_blocks: self.ledger.pending_count(),
+            unwritten_blocks: self.ledger.unapplied_count(),
             proposals: self.proposals.held(),
             mempool: (self.mempool.len(), self.mempool.bytes()),
             gossip: self.gossip.held(),
@@ -526,6 +533,7 @@ impl<S: Store> Core<S> {
         }
         let mut ready = std::mem::take(&mut self.building);
         ready.number = self.next_number;
+        ready.awaited = self.applying.contains_key(&ready.number);
         self.next_number += 1;
         if ready.guard.is_some() {
             ready.persist.push(Write::put(Column::Votes, records::GUARD, codec::encode(&self.guard)));

@@ -58,6 +58,11 @@ impl Proposals {
         }
     }
 
+    /// Whether one of those to be executed waits for bodies.
+    pub(super) fn lacks_bodies(&self) -> bool {
+        self.wanted.values().any(|wanted| !wanted.missing.is_empty())
+    }
+
     /// A body of an uncommitted block that is not in the mempool any more. The ids are looked through, for
     /// they lie side by side: peers may ask for many that are nowhere.
     pub(super) fn body(&self, id: &TransactionId) -> Option<VerifiedTransaction> {

@@ -178,7 +178,7 @@ impl Cluster {
 
     fn flush(&mut self, i: usize) {
         while let Some(ready) = self.cores[i].as_mut().and_then(Core::take_ready) {
-            let Ready { number, now, persist, then, reports, guard, .. } = ready;
+            let Ready { number, now, persist, then, reports, guard, awaited, .. } = ready;
             // Nothing that it writes down while it learns may lift the doubt about what it has forgotten.
             let core = self.cores[i].as_ref().unwrap();
             if let Some(guard) = guard.filter(|_| core.status().phase == "learning") {
@@ -194,7 +194,9 @@ impl Cluster {
             for report in reports {
                 self.report(i, report);
             }
-            self.input(i, Input::Persisted(number));
+            if awaited {
+                self.input(i, Input::Persisted(number));
+            }
         }
     }
 
@@ -570,6 +572,17 @@ fn one_alone_that_lost_its_votes_goes_on() {
     cluster.start(0, Memory::Lost);
     cluster.submit(0, 5, 100);
     assert!(cluster.run(seconds(5), |c| c.all_committed(10)));
+}
+
+#[test]
+fn what_is_written_leaves_memory() {
+    let mut cluster = Cluster::new(4, Parameters { max_block_transactions: 2, ..Parameters::default() });
+    cluster.submit(0, 60, 0);
+    assert!(cluster.run(seconds(20), |c| c.all_committed(60)));
+    for core in cluster.cores.iter().flatten() {
+        let footprint = core.footprint();
+        assert_eq!((footprint.pending_blocks, footprint.unwritten_blocks), (0, 0));
+    }
 }
 
 #[test]

@@ -5,14 +5,16 @@
 
 use super::clock::Clock;
 use super::mailbox::{Mailbox, Next, Query};
+use super::pool::PoolSender;
 use super::writer::{WriteQueue, send};
 use crate::core::Core;
-use crate::core::api::Input;
+use crate::core::api::{Input, Ready, Report};
 use crate::metrics::Metrics;
 use crate::storage::RocksStore;
 use quorate_transport::Node;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// How often the core is told how far the other validators are, while it does anything.
 const ROUND_TRIPS_EVERY: Duration = Duration::from_secs(1);
@@ -27,10 +29,16 @@ pub(super) struct Driver {
     pub(super) queue: Arc<WriteQueue>,
     /// Where its messages go.
     pub(super) node: Arc<Node>,
+    /// Where its reports go that wait for no write.
+    pub(super) reports: mpsc::Sender<Vec<Report>>,
     /// What it reads the time from.
     pub(super) clock: Clock,
     /// What is counted.
     pub(super) metrics: Arc<Metrics>,
+    /// Who verifies what it hears.
+    pub(super) pool: PoolSender,
+    /// Whether the pool was told that transactions are in a hurry.
+    pub(super) hurry: bool,
     /// When the core is told of round trips again, on the monotonic clock.
     pub(super) round_trips_at: Duration,
 }
@@ -55,13 +63,38 @@ impl Driver {
             self.core.step_all(now, round_trips.into_iter().chain(inputs));
             self.metrics.stepped(self.clock.monotonic().saturating_sub(now.monotonic));
             self.hand_on();
+            let hurry = self.core.lacks_bodies();
+            if std::mem::replace(&mut self.hurry, hurry) != hurry {
+                self.pool.hurry(hurry);
+            }
         }
     }
 
     fn hand_on(&mut self) {
         while let Some(mut ready) = self.core.take_ready() {
             send(&self.node, std::mem::take(&mut ready.now));
-            self.queue.push(ready);
+            if let Some(ready) = self.say_at_once(ready) {
+                self.queue.push(ready);
+            }
+        }
+    }
+
+    /// What has nothing to write, and nothing before it that is not written, need not wake the storage thread.
+    /// Gives back what has to go that way all the same.
+    fn say_at_once(&self, mut ready: Ready) -> Option<Ready> {
+        if !ready.persist.is_empty() || ready.guard.is_some() || ready.awaited || !self.queue.is_idle() {
+            return Some(ready);
+        }
+        send(&self.node, std::mem::take(&mut ready.then));
+        if ready.reports.is_empty() {
+            return None;
+        }
+        match self.reports.try_send(ready.reports) {
+            Ok(()) | Err(TrySendError::Closed(_)) => None,
+            // It may wait for room; this thread may not.
+            Err(TrySendError::Full(reports)) => {
+                Some(Ready { number: ready.number, reports, ..Ready::default() })
+            }
         }
     }
 

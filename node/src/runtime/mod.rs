@@ -349,7 +349,7 @@ impl Running {
                 Box::new(move || storage::free_bytes(&data))
             },
             node: Arc::clone(&node),
-            reports: reports_in,
+            reports: reports_in.clone(),
             mailbox: Arc::clone(&mailbox),
             disk,
             metrics: Arc::clone(&metrics),
@@ -364,8 +364,11 @@ impl Running {
             mailbox: Arc::clone(&mailbox),
             queue: Arc::clone(&queue),
             node: Arc::clone(&node),
+            reports: reports_in,
             clock,
             metrics,
+            pool: pool.sender(),
+            hurry: false,
             round_trips_at: Duration::ZERO,
         };
         let ending = Ending(Some(ended_in));

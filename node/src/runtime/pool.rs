@@ -10,8 +10,8 @@
 //!
 //! A signature alone takes three times what one of a hundred takes, and every batch is a step of the core
 //! and a frame to each peer. So transactions that come thick and fast are taken [`APART`] from each other in
-//! time, or when there is a batch that is worth it; the first after a pause, and those that usually come
-//! [`SELDOM`] or further from each other, are taken at once. Those of
+//! time, or when there is a batch that is worth it; the first after a pause, those that usually come [`SELDOM`]
+//! or further from each other, and all while a proposal waits for some of them, are taken at once. Those of
 //! clients and those of peers are verified together, whichever of them are due: most are signed by the same
 //! few members, and each member costs a batch as much as two signatures.
 
@@ -128,17 +128,13 @@ impl Line {
         self.came_at = now;
     }
 
-    /// From when on a batch may be taken; `None` if there is nothing.
-    fn due(&self, class: Class) -> Option<Duration> {
-        if self.queue.is_empty() {
-            return None;
-        }
-        let waits = match class {
+    /// When a batch of a stream of transactions may be taken; `None` if they come seldom, or never did.
+    fn next_of_stream(&self, class: Class) -> Option<Duration> {
+        let streams = match class {
             Class::Votes | Class::Sync => false,
-            Class::Clients | Class::Gossip => self.signatures < ENOUGH && self.usually_apart < SELDOM,
+            Class::Clients | Class::Gossip => self.usually_apart < SELDOM,
         };
-        let last = self.taken_at.filter(|_| waits);
-        Some(last.map_or(Duration::ZERO, |at| at + APART))
+        self.taken_at.filter(|_| streams).map(|at| at + APART)
     }
 
     /// The next batch, and its number.
@@ -161,10 +157,31 @@ impl Line {
 #[derive(Default)]
 struct Lines {
     lines: [Line; 4],
+    /// When a thread will look for transactions, told or not.
+    watched: Option<Duration>,
+    /// A proposal waits for transactions that may be among these.
+    hurry: bool,
     stop: bool,
 }
 
 impl Lines {
+    /// From when on a batch of this class may be taken; `None` if there is nothing.
+    fn due(&self, class: Class) -> Option<Duration> {
+        let line = &self.lines[class.index()];
+        if line.queue.is_empty() {
+            return None;
+        }
+        let waits = !self.hurry && line.signatures < ENOUGH;
+        Some(line.next_of_stream(class).filter(|_| waits).unwrap_or_default())
+    }
+
+    /// When to look for a batch of this class, if none is due at the moment: for one of a stream when it will be,
+    /// so that nobody has to be told of it.
+    fn look(&self, class: Class, now: Duration) -> Option<Duration> {
+        let expected = || self.lines[class.index()].next_of_stream(class).filter(|at| *at > now);
+        self.due(class).or_else(expected)
+    }
+
     /// The next batch of this class, and with transactions of clients or peers those of the others.
     fn take(&mut self, class: Class, now: Duration) -> Vec<Taken> {
         let together: &[Class] = match class {
@@ -279,6 +296,7 @@ impl PoolSender {
         let line = &mut lines.lines[class.index()];
         line.put(work, claim, now);
         let (queued, enough) = (line.queue.len(), line.signatures >= ENOUGH);
+        let watched = lines.watched.is_some_and(|at| lines.due(class) >= Some(at));
         drop(lines);
         if class == Class::Votes {
             self.0.voted.notify_one();
@@ -287,9 +305,17 @@ impl PoolSender {
         let news = match class {
             Class::Votes => queued >= MANY_VOTES,
             Class::Sync => true,
-            Class::Clients | Class::Gossip => queued == 1 || enough,
+            Class::Clients | Class::Gossip => enough || (queued == 1 && !watched),
         };
         if news {
+            self.0.arrived.notify_one();
+        }
+    }
+
+    /// Tells whether a proposal waits for transactions.
+    pub(crate) fn hurry(&self, hurry: bool) {
+        self.0.lines().hurry = hurry;
+        if hurry {
             self.0.arrived.notify_one();
         }
     }
@@ -320,21 +346,22 @@ impl Shared {
                 return None;
             }
             let now = self.clock.monotonic();
-            let due = |lines: &Lines, class: &Class| lines.lines[class.index()].due(*class);
-            if let Some(class) = classes.iter().find(|class| due(&lines, class).is_some_and(|due| due <= now))
+            if let Some(class) = classes.iter().find(|class| lines.due(**class).is_some_and(|due| due <= now))
             {
                 let taken = lines.take(*class, now);
-                if !only_votes && classes.iter().any(|class| due(&lines, class).is_some()) {
+                if !only_votes && classes.iter().any(|class| lines.due(*class).is_some()) {
                     // Someone else is to wait for what is left while this one is at work.
                     self.arrived.notify_one();
                 }
                 return Some(taken);
             }
-            let next = classes.iter().filter_map(|class| due(&lines, class)).min();
-            lines = match next {
+            lines = match classes.iter().filter_map(|class| lines.look(*class, now)).min() {
                 Some(next) => {
+                    lines.watched = Some(lines.watched.map_or(next, |sooner| sooner.min(next)));
                     let waited = told.wait_timeout(lines, next.saturating_sub(now));
-                    waited.unwrap_or_else(PoisonError::into_inner).0
+                    let mut lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    lines.watched = None;
+                    lines
                 }
                 None => told.wait(lines).unwrap_or_else(PoisonError::into_inner),
             };
@@ -454,37 +481,61 @@ mod tests {
         line.put(work, claim, line.came_at);
     }
 
+    /// To the line of a class.
+    fn put_to(lines: &mut Lines, class: Class, bytes: usize) {
+        put(&mut lines.lines[class.index()], bytes);
+    }
+
     #[test]
     fn a_stream_is_taken_in_batches_and_the_first_at_once() {
         for class in [Class::Gossip, Class::Clients] {
-            let mut line = Line::default();
-            assert_eq!(line.due(class), None);
-            put(&mut line, 100);
-            assert_eq!(line.due(class), Some(Duration::ZERO));
+            let mut lines = Lines::default();
+            assert_eq!(lines.due(class), None);
+            put_to(&mut lines, class, 100);
+            assert_eq!(lines.due(class), Some(Duration::ZERO));
             let at = Duration::from_secs(7);
-            assert_eq!(line.take(at).1.len(), 1);
-            assert_eq!(line.due(class), None);
-            put(&mut line, 100);
-            put(&mut line, 100);
-            assert_eq!(line.due(class), Some(at + APART));
-            put(&mut line, ENOUGH * BYTES_PER_SIGNATURE);
-            assert_eq!(line.due(class), Some(Duration::ZERO), "it is worth a batch");
-            let (number, batch) = line.take(at);
-            assert_eq!((number, batch.len(), line.signatures), (1, 3, 0));
+            assert_eq!(lines.take(class, at)[0].batch.len(), 1);
+            assert_eq!(lines.due(class), None);
+            assert_eq!(lines.look(class, at), Some(at + APART), "more is expected");
+            assert_eq!(lines.look(class, at + APART), None, "nothing came");
+            put_to(&mut lines, class, 100);
+            put_to(&mut lines, class, 100);
+            assert_eq!(lines.due(class), Some(at + APART));
+            put_to(&mut lines, class, ENOUGH * BYTES_PER_SIGNATURE);
+            assert_eq!(lines.due(class), Some(Duration::ZERO), "it is worth a batch");
+            let taken = lines.take(class, at).remove(0);
+            let left = lines.lines[class.index()].signatures;
+            assert_eq!((taken.number, taken.batch.len(), left), (1, 3, 0));
         }
     }
 
     #[test]
+    fn what_a_proposal_may_wait_for_waits_for_no_batch() {
+        let mut lines = Lines::default();
+        put_to(&mut lines, Class::Gossip, 100);
+        let at = Duration::from_secs(7);
+        lines.take(Class::Gossip, at);
+        put_to(&mut lines, Class::Gossip, 100);
+        assert_eq!(lines.due(Class::Gossip), Some(at + APART));
+        lines.hurry = true;
+        assert_eq!(lines.due(Class::Gossip), Some(Duration::ZERO));
+        lines.hurry = false;
+        assert_eq!(lines.due(Class::Gossip), Some(at + APART));
+    }
+
+    #[test]
     fn what_comes_seldom_is_not_put_off() {
-        let mut line = Line::default();
+        let mut lines = Lines::default();
         let mut now = Duration::from_secs(7);
         let mut waits = |apart: Duration| -> Vec<bool> {
             let one = || {
                 now += apart;
                 let (work, claim) = frame(100);
-                line.put(work, claim, now);
-                let waits = line.due(Class::Clients) > Some(now);
-                line.take(now);
+                lines.lines[Class::Clients.index()].put(work, claim, now);
+                let waits = lines.due(Class::Clients) > Some(now);
+                lines.take(Class::Clients, now);
+                let looks = lines.look(Class::Clients, now).is_some();
+                assert!(looks || !waits, "nobody would look for the next one");
                 waits
             };
             std::iter::repeat_with(one).take(60).collect()
@@ -499,7 +550,7 @@ mod tests {
     fn clients_and_peers_are_taken_together_and_nobody_else() {
         let mut lines = Lines::default();
         for class in Class::ALL {
-            put(&mut lines.lines[class.index()], 100);
+            put_to(&mut lines, class, 100);
         }
         let mut taken = |class| -> Vec<Class> {
             lines.take(class, Duration::ZERO).iter().map(|taken| taken.class).collect()
@@ -513,11 +564,12 @@ mod tests {
     #[test]
     fn what_agreement_waits_for_is_never_put_off() {
         for class in [Class::Votes, Class::Sync] {
-            let mut line = Line::default();
-            put(&mut line, 100);
-            line.take(Duration::from_secs(7));
-            put(&mut line, 100);
-            assert_eq!(line.due(class), Some(Duration::ZERO));
+            let mut lines = Lines::default();
+            put_to(&mut lines, class, 100);
+            lines.take(class, Duration::from_secs(7));
+            assert_eq!(lines.look(class, Duration::from_secs(7)), None);
+            put_to(&mut lines, class, 100);
+            assert_eq!(lines.due(class), Some(Duration::ZERO));
         }
     }
 

@@ -81,6 +81,7 @@ fn ready(number: u64) -> Ready {
         sync: true,
         reports: vec![Report::Expired(vec![TransactionId(Hash::of(&[&number.to_le_bytes()]))])],
         guard: Some(guard),
+        awaited: true,
         ..Ready::default()
     }
 }
@@ -133,6 +134,63 @@ async fn written_then_said_in_order() {
     let storage = Storage::open(&dir.path().join("data"), &dir.path().join("guard"), &CHAIN, &config);
     let storage = storage.unwrap();
     assert_eq!((storage.standing, storage.guard.last()), (Standing::Settled, guard(200)));
+}
+
+#[tokio::test]
+async fn the_core_is_told_of_what_it_awaits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path(), u64::MAX);
+    bench.queue.push(Ready { awaited: false, ..ready(1) });
+    bench.reports.recv().await.unwrap();
+    let next = bench.mailbox.next(Instant::now(), false);
+    assert!(matches!(next, Next::Tick), "{next:?}");
+    bench.queue.push(ready(2));
+    bench.wait_persisted(2);
+    bench.finish().unwrap();
+}
+
+#[tokio::test]
+async fn a_core_that_is_held_back_hears_of_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = bench(dir.path(), 0);
+    for number in 1..=1000 {
+        bench.queue.push(Ready { awaited: false, reports: Vec::new(), ..ready(number) });
+    }
+    while bench.disk.trouble().is_none() {
+        std::thread::yield_now();
+    }
+    assert!(bench.queue.is_behind());
+    let (mailbox, free) = (Arc::clone(&bench.mailbox), Arc::clone(&bench.free));
+    let (told_in, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told_in.send(mailbox.next(Instant::now(), true)));
+    free.store(u64::MAX, Ordering::SeqCst);
+    let next = told.recv_timeout(Duration::from_secs(30)).expect("it is told something");
+    assert!(matches!(&next, Next::Inputs(inputs) if matches!(inputs[..], [Input::Persisted(_)])), "{next:?}");
+    bench.finish().unwrap();
+}
+
+/// What needs no write may be said at once then, and at no other time.
+#[tokio::test]
+async fn it_is_idle_when_all_is_written_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path(), u64::MAX);
+    assert!(bench.queue.is_idle());
+    bench.free.store(0, Ordering::SeqCst);
+    bench.queue.push(ready(1));
+    while bench.disk.trouble().is_none() || !bench.queue.is_empty() {
+        std::thread::yield_now();
+    }
+    assert!(!bench.queue.is_idle(), "one is being written");
+    bench.free.store(u64::MAX, Ordering::SeqCst);
+    bench.reports.recv().await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !bench.queue.is_idle() {
+        assert!(Instant::now() < deadline, "there is nothing more to do");
+        std::thread::yield_now();
+    }
+    bench.queue.close();
+    bench.thread.join().unwrap().unwrap();
+    assert!(!bench.queue.is_idle(), "nobody writes any more");
 }
 
 /// One that has nothing to write says so, too, and goes on when there is space.

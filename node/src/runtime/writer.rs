@@ -72,8 +72,16 @@ struct Waiting {
     readies: VecDeque<Ready>,
     bytes: usize,
     closing: bool,
+    /// The thread is at work on some that it took.
+    writing: bool,
     /// The thread is gone, and the node about to stop: what is pushed now is dropped.
     ended: bool,
+}
+
+impl Waiting {
+    fn is_behind(&self) -> bool {
+        self.readies.len() >= BACKLOG_READIES || self.bytes >= BACKLOG_BYTES
+    }
 }
 
 /// Readies on their way to the disk.
@@ -107,8 +115,13 @@ impl WriteQueue {
 
     /// Whether so much waits that the core must not make more.
     pub fn is_behind(&self) -> bool {
+        self.waiting().is_behind()
+    }
+
+    /// Whether nothing waits and nothing is being written: whatever was pushed is done with.
+    pub fn is_idle(&self) -> bool {
         let waiting = self.waiting();
-        waiting.readies.len() >= BACKLOG_READIES || waiting.bytes >= BACKLOG_BYTES
+        waiting.readies.is_empty() && !waiting.writing && !waiting.ended
     }
 
     /// Readies waiting.
@@ -127,14 +140,18 @@ impl WriteQueue {
         self.changed.notify_all();
     }
 
-    /// The next group, or an empty one if none comes for a while; `None` when closed and empty.
-    fn take(&self) -> Option<Vec<Ready>> {
+    /// The next group, or an empty one if none comes for a while; `None` when closed and empty. With it,
+    /// whether so much waited that the core may be held back.
+    fn take(&self) -> Option<(Vec<Ready>, bool)> {
+        let mut waiting = self.waiting();
+        waiting.writing = false;
         let is_empty = |waiting: &mut Waiting| waiting.readies.is_empty() && !waiting.closing;
-        let waited = self.changed.wait_timeout_while(self.waiting(), LOOK_AGAIN, is_empty);
+        let waited = self.changed.wait_timeout_while(waiting, LOOK_AGAIN, is_empty);
         let mut waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         if waiting.readies.is_empty() && waiting.closing {
             return None;
         }
+        let behind = waiting.is_behind();
         let mut group = Vec::new();
         let mut bytes = 0;
         while let Some(ready) = waiting.readies.front() {
@@ -146,7 +163,8 @@ impl WriteQueue {
             group.extend(waiting.readies.pop_front());
         }
         waiting.bytes -= bytes;
-        Some(group)
+        waiting.writing = !group.is_empty();
+        Some((group, behind))
     }
 
     /// Waits for a while; `false` if the node is closing.
@@ -240,7 +258,7 @@ impl Writer {
     }
 
     fn write_all(&mut self) -> Result<(), StorageFailure> {
-        while let Some(group) = self.queue.take() {
+        while let Some((group, behind)) = self.queue.take() {
             // Who has nothing to write has to know, too: it may be behind the others for want of whose
             // blocks it writes nothing, and would call itself ready.
             if group.is_empty() && !self.wait_for_room(0) {
@@ -251,12 +269,17 @@ impl Writer {
             }
             let Some(last) = group.last().map(|ready| ready.number) else { continue };
             let mut reports = Vec::new();
+            // Each word wakes the core: it is told what it waits for. Held back, it waits for any.
+            let mut told = behind;
             for ready in group {
+                told |= ready.awaited;
                 send(&self.node, ready.then);
                 reports.extend(ready.reports);
             }
-            // Told first: the next vote may wait for it. Reports may have to wait for room.
-            self.mailbox.persisted(last);
+            // Before the reports, which may have to wait for room.
+            if told {
+                self.mailbox.persisted(last);
+            }
             if !reports.is_empty() && self.reports.blocking_send(reports).is_err() {
                 return Ok(());
             }

@@ -39,6 +39,8 @@ pub enum Stage {
 pub struct Group {
     /// In order.
     pub readies: Vec<Ready>,
+    /// The core may be held back, and waits for any word from its disk.
+    pub behind: bool,
     /// How far they have come.
     pub stage: Stage,
 }
@@ -283,8 +285,10 @@ impl Machine {
         if self.group.is_some() || self.queue.is_empty() {
             return false;
         }
+        let behind = self.is_behind();
         let count = self.queue.len().min(GROUP);
-        self.group = Some(Group { readies: self.queue.drain(..count).collect(), stage: Stage::Write });
+        self.group =
+            Some(Group { readies: self.queue.drain(..count).collect(), behind, stage: Stage::Write });
         true
     }
 

@@ -254,7 +254,9 @@ impl World {
             self.at(back, Event::Start(machine));
             return;
         }
-        self.input(machine, Input::Persisted(last));
+        if group.behind || readies.iter().any(|ready| ready.awaited) {
+            self.input(machine, Input::Persisted(last));
+        }
         for ready in readies {
             for report in ready.reports {
                 self.report(machine, report);
