@@ -2,12 +2,17 @@
 
 use crate::config;
 use quorate_ledger::Column;
+use rand::TryRng;
+use rand::rngs::SysRng;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
     LogLevel, Options,
 };
 
 const MIB: usize = 1 << 20;
+
+/// The least that [`share_of_buffers`] may be, in percent: smaller buffers make more and smaller tables.
+const LEAST_SHARE: usize = 60;
 
 /// The log holds what is not in table files yet. This bounds it, and with it the time to replay it at
 /// start: a second or two. Replaying writes it to table files, so a start after a full disk needs as much
@@ -52,12 +57,26 @@ pub(super) fn database(config: &config::Storage, create: bool) -> Options {
 pub(super) fn columns(config: &config::Storage) -> Vec<ColumnFamilyDescriptor> {
     // It has no lock, and no list to be kept in order with each look-up. 0: entries may have any length.
     let cache = Cache::new_hyper_clock_cache(config.cache_bytes.as_usize(), 0);
-    let descriptor = |column: Column| ColumnFamilyDescriptor::new(column.name(), family(column, &cache));
+    let share = share_of_buffers();
+    let descriptor =
+        |column: Column| ColumnFamilyDescriptor::new(column.name(), family(column, &cache, share));
     let default = ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Options::default());
     Column::ALL.into_iter().map(descriptor).chain([default]).collect()
 }
 
-fn family(column: Column, cache: &Cache) -> Options {
+/// How much of its buffers a node fills before it writes a table, in percent: drawn by each for itself.
+///
+/// All validators write the same, and with buffers of one size all would write their tables at the same moment. A
+/// block then waits for that; with one of them at a time, the others make a quorum without it.
+fn share_of_buffers() -> usize {
+    let mut drawn = [u8::MAX];
+    // Without randomness all of it is as good as any.
+    let _ = SysRng.try_fill_bytes(&mut drawn);
+    LEAST_SHARE + usize::from(drawn[0]) * (100 - LEAST_SHARE) / usize::from(u8::MAX)
+}
+
+fn family(column: Column, cache: &Cache, share: usize) -> Options {
+    let buffer = |mib: usize| mib * MIB / 100 * share;
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     // Indexes and filters count against the cache, so that memory stays bounded as the chain grows.
@@ -73,7 +92,7 @@ fn family(column: Column, cache: &Cache) -> Options {
         Column::Nodes | Column::Values => {
             table.set_index_type(BlockBasedIndexType::BinarySearch);
             table.set_block_size(4 << 10);
-            options.set_write_buffer_size(16 * MIB);
+            options.set_write_buffer_size(buffer(16));
         }
         // Read by exact key, at random: a filter saves most reads of tables that do not have it.
         // What they hold is hashes, which do not compress.
@@ -81,22 +100,35 @@ fn family(column: Column, cache: &Cache) -> Options {
             table.set_bloom_filter(10.0, false);
             table.set_index_type(BlockBasedIndexType::BinarySearch);
             table.set_block_size(8 << 10);
-            options.set_write_buffer_size(16 * MIB);
+            options.set_write_buffer_size(buffer(16));
         }
         // Whole blocks, large, in order: read one after the other by audits and by those who catch up.
         Column::Bodies => {
             table.set_block_size(64 << 10);
             options.set_compression_type(DBCompressionType::Lz4);
-            options.set_write_buffer_size(64 * MIB);
+            options.set_write_buffer_size(buffer(64));
             options.set_target_file_size_base(256 * MIB as u64);
         }
         Column::Blocks | Column::Certificates => {
             table.set_block_size(32 << 10);
-            options.set_write_buffer_size(16 * MIB);
+            options.set_write_buffer_size(buffer(16));
         }
         // Small, and rewritten often.
-        Column::Meta | Column::Votes | Column::Evidence => options.set_write_buffer_size(8 * MIB),
+        Column::Meta | Column::Votes | Column::Evidence => options.set_write_buffer_size(buffer(8)),
     }
     options.set_block_based_table_factory(&table);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn nodes_fill_their_buffers_to_different_sizes() {
+        let shares: BTreeSet<usize> = std::iter::repeat_with(share_of_buffers).take(1000).collect();
+        assert!(shares.iter().all(|share| (LEAST_SHARE..=100).contains(share)), "{shares:?}");
+        assert!(shares.len() > 20, "{shares:?}");
+    }
 }
