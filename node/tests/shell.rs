@@ -20,8 +20,9 @@ use quorate_types::ids::{Height, ValidatorIndex};
 use quorate_types::member::Role;
 use quorate_types::parameters::Parameters;
 use quorate_types::transaction::{Operation, SignedTransaction, Transaction};
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -30,6 +31,18 @@ use tokio::task::JoinHandle;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const ROLES: [Role; 2] = [Role::Validator, Role::Submitter];
+
+/// Addresses that nobody else takes, also while the node there is stopped: on an address of this process, ports
+/// below those that the system hands out, of which clients of other tests get any.
+fn free_addresses() -> impl Iterator<Item = SocketAddr> {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let ip = Ipv4Addr::new(127, 64 | (high & 63), middle, low);
+    let addresses =
+        std::iter::repeat_with(move || SocketAddr::from((ip, NEXT.fetch_add(1, Ordering::Relaxed))));
+    // Somebody may listen there on all addresses.
+    addresses.filter(|address| UdpSocket::bind(address).is_ok())
+}
 
 struct Consortium {
     dir: tempfile::TempDir,
@@ -53,13 +66,11 @@ impl Consortium {
     /// `n` validators named v0, v1, … on free ports of this machine.
     fn found(n: usize) -> Consortium {
         let dir = tempfile::tempdir().unwrap();
-        // Held together, so that no two are the same.
-        let sockets: Vec<UdpSocket> = (0..n).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
         let mut keys = Vec::new();
         let mut cards = Vec::new();
-        for (number, socket) in sockets.iter().enumerate() {
+        for (number, address) in free_addresses().take(n).enumerate() {
             let made = MemberKeys::create(&dir.path().join(format!("node{number}/keys")), true).unwrap();
-            let address = socket.local_addr().unwrap().to_string().parse().unwrap();
+            let address = address.to_string().parse().unwrap();
             let name = format!("v{number}");
             let card = Card::export(&made, &name, &ROLES, Some(address)).unwrap();
             cards.push(CardFile::parse(&card.to_toml(), &name).unwrap());
@@ -97,6 +108,12 @@ impl Consortium {
             "the test ends"
         };
         let task = tokio::spawn(async move {
+            // One that was stopped here before may still say farewell: connections drain for as long as a few
+            // lost packets could take, and a node only waits a second for that.
+            let mut turns = tokio::time::interval(Duration::from_millis(20));
+            while UdpSocket::bind(setup.config.listen).is_err() {
+                turns.tick().await;
+            }
             // Printed, for a test that waits for the node would only see that it is not there.
             runtime::run(setup, stopped).await.inspect_err(|error| eprintln!("the node ended: {error}"))
         });
