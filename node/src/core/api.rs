@@ -164,7 +164,8 @@ pub struct Ready {
     /// For the guard file beside the database, to be synced before `then` is sent. Given with every
     /// batch of votes.
     pub guard: Option<Guard>,
-    /// Whether the core is to hear that it is written. Of others it need not.
+    /// Whether the core is to hear that it is written. Of others it need not, unless the driver has held it back
+    /// until then.
     pub awaited: bool,
 }
 

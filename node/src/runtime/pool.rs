@@ -14,6 +14,9 @@
 //! or further from each other, and all while a proposal waits for some of them, are taken at once. Those of
 //! clients and those of peers are verified together, whichever of them are due: most are signed by the same
 //! few members, and each member costs a batch as much as two signatures.
+//!
+//! A leader that names bodies which never come makes its peers verify without waiting for batches until they
+//! leave its view: at worst one signature at a time, which is what the pool does anyway when they come seldom.
 
 use super::clock::Clock;
 use super::faults::Faults;

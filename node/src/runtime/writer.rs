@@ -1,8 +1,9 @@
 //! The storage thread: makes durable what the core asks for, and only then lets it be said.
 //!
 //! Several [`Ready`]s that queue up while the disk is busy go into one batch and one sync: each stays
-//! atomic, for the whole batch is. After the batch comes the guard file, after that the messages and
-//! reports, in order, and last the word to the core.
+//! atomic, for the whole batch is. After the batch comes the guard file, after that the messages, the word to
+//! the core if it awaits one, and the reports, in order. What has nothing to write comes here only while there
+//! is something to write before it; otherwise the core's thread says it itself.
 //!
 //! # A full disk
 //!

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// So many bytes may stay.
+/// Bytes of the log that may stay: pages are given back with the first sync after as many were written.
 const KEPT: u64 = 1 << 20;
 
 /// What was written to the log of a database.

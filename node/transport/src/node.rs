@@ -215,7 +215,8 @@ impl Node {
     }
 
     /// Tells everyone, closes all connections and frees the port. Streams of clients that the
-    /// application still holds keep the port busy; drop them, or it is freed with the last of them.
+    /// application still holds keep the port busy; drop them, or it is freed with the last of them. So may
+    /// connections that have not drained within a second, until they have.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
