@@ -204,7 +204,7 @@ impl Client {
                         }
                     }
                 }
-                () = sleep_until(hedge), if more => {
+                () = wait_until(hedge), if more => {
                     if let Some(validator) = waiting.next() {
                         let (client, request, judge) = (self.clone(), Arc::clone(&request), Arc::clone(&judge));
                         attempts.spawn(async move {
@@ -384,8 +384,37 @@ async fn send<T: Serialize>(sender: &mut FrameSender, frame: &T) -> Result<(), F
     sender.send(codec::encode_bytes(frame)).await.map_err(|error| cut(&error))
 }
 
+/// Waits until then, and not at all if it is past: a timer that is due at once would still wait for its next tick,
+/// a millisecond or two.
+async fn wait_until(then: Instant) {
+    if then > Instant::now() {
+        sleep_until(then).await;
+    }
+}
+
 /// The clock of this machine: for expiry only, never a proof of anything.
 pub fn wall_clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_due_waits_for_no_tick() {
+        let at_once = tokio::select! {
+            biased;
+            () = wait_until(Instant::now()) => true,
+            () = std::future::ready(()) => false,
+        };
+        assert!(at_once);
+        let too_soon = tokio::select! {
+            biased;
+            () = wait_until(Instant::now() + Duration::from_secs(600)) => true,
+            () = std::future::ready(()) => false,
+        };
+        assert!(!too_soon);
+    }
 }

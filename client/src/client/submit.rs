@@ -4,7 +4,7 @@
 //! until they have expired. The ledger applies a transaction once, however often and to whomever it
 //! is handed, so resending is safe; a *new* transaction with the same operations would not be.
 
-use super::{Client, expect, receive, send, wall_clock};
+use super::{Client, expect, receive, send, wait_until, wall_clock};
 use crate::client::pool::Validator;
 use crate::error::{ClientError, Complaint, Complaints, Fault};
 use crate::protocol::{CommittedBatch, Request, Response, Submission, SubmitError};
@@ -176,7 +176,7 @@ impl Client {
                     // A block takes longer than a connection.
                     next_at = next_at.max(Instant::now() + self.inner.timeout.min(PATIENCE));
                 }
-                () = sleep_until(next_at), if waiting.len() > 0 => {
+                () = wait_until(next_at), if waiting.len() > 0 => {
                     let Some(validator) = waiting.next() else { continue };
                     next_at = Instant::now() + self.hedge();
                     // One stream for each validator, in whichever round it was opened.
