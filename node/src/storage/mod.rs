@@ -21,14 +21,14 @@
 //! # Writing
 //!
 //! One thread writes. Each batch is atomic; a synced one survives power loss before
-//! [`RocksStore::apply`] returns. Readers on any thread see a batch wholly or not at all. Of RocksDB's log
-//! little stays in the system's cache (module `log`).
+//! [`RocksStore::apply`] returns. Readers on any thread see a batch wholly or not at all. What nobody reads leaves
+//! the system's cache (module `system_cache`).
 
 mod format;
 mod guard;
-mod log;
 mod options;
 mod space;
+mod system_cache;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +40,6 @@ pub use space::free_bytes;
 use crate::config;
 use crate::core::api::Guard;
 use bytes::Bytes;
-use log::Log;
 use quorate_ledger::{Column, Store, StoreError, Write};
 use quorate_types::codec;
 use quorate_types::hash::ChainId;
@@ -51,6 +50,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use system_cache::{SystemCache, Table};
 
 /// The name of the guard file in the node's directory.
 pub const GUARD_FILE: &str = "guard";
@@ -289,7 +289,7 @@ struct Inner {
     db: RwLock<Option<DB>>,
     /// Pages of the state that were read, for [`PAGE_READS`].
     pages_read: AtomicU64,
-    log: Log,
+    cache: SystemCache,
 }
 
 impl RocksStore {
@@ -348,7 +348,7 @@ impl RocksStore {
             config: config.clone(),
             db: RwLock::new(Some(db)),
             pages_read: AtomicU64::new(0),
-            log: Log::of(data.join("db")),
+            cache: SystemCache::of(data.join("db")),
         };
         RocksStore { inner: Arc::new(inner) }
     }
@@ -382,7 +382,18 @@ impl RocksStore {
             let text = error.into_string();
             if is_no_space(&text) { WriteError::NoSpace(text) } else { WriteError::Failed(text) }
         })?;
-        self.inner.log.wrote(bytes, sync);
+        let cache = &self.inner.cache;
+        cache.wrote(bytes, sync);
+        if cache.is_look_due()
+            && let Ok(files) = db.live_files()
+        {
+            let table = |file: rocksdb::LiveFile| Table {
+                column: file.column_family_name,
+                name: file.name,
+                bytes: file.size as u64,
+            };
+            cache.look(files.into_iter().map(table).collect());
+        }
         Ok(())
     }
 
@@ -473,7 +484,10 @@ impl RocksStore {
         let entries = db.iterator_cf_opt(family(db, column)?, options, IteratorMode::Start).take(limit);
         entries
             .map(|entry| match entry {
-                Ok((key, value)) => Ok((key.into_vec(), Bytes::from(value.into_vec()))),
+                Ok((key, value)) => {
+                    self.inner.cache.read(column, value.len());
+                    Ok((key.into_vec(), Bytes::from(value.into_vec())))
+                }
                 Err(error) => Err(damaged(column, &error)),
             })
             .collect()
@@ -515,8 +529,10 @@ impl Store for RocksStore {
             let read = self.inner.pages_read.fetch_add(1, Ordering::Relaxed);
             options.fill_cache(read.is_multiple_of(PAGE_READS));
         }
-        let value = db.get_cf_opt(family(db, column)?, key, &options);
-        Ok(value.map_err(|error| damaged(column, &error))?.map(Bytes::from))
+        let value =
+            db.get_cf_opt(family(db, column)?, key, &options).map_err(|error| damaged(column, &error))?;
+        self.inner.cache.read(column, value.as_ref().map_or(0, Vec::len));
+        Ok(value.map(Bytes::from))
     }
 
     fn first_in(
