@@ -249,6 +249,18 @@ impl CommittedBlock {
     }
 }
 
+/// How soon the core wants transactions that are on their way to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Demand {
+    /// At once: a proposal waits for bodies that are not here.
+    Missing,
+    /// Soon: they may stand in the next block.
+    #[default]
+    Usual,
+    /// When it is cheapest: more than a few wait before them.
+    Satisfied,
+}
+
 /// How much a core keeps of what peers and clients can make it keep: numbers of entries, or bytes where
 /// it says so. Each is bounded where it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

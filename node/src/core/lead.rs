@@ -128,8 +128,7 @@ impl<S: Store> Core<S> {
         let Some(slot) = self.replica.slot() else { return false };
         let limit = self.block_limit();
         let now = self.now.monotonic;
-        let waiting = self.mempool.len().saturating_sub(self.proposals.in_flight());
-        let should_wait = self.pace.fruitless.is_some() || (slot.in_flight > 0 && waiting < limit);
+        let should_wait = self.pace.fruitless.is_some() || (slot.in_flight > 0 && self.waiting() < limit);
         if should_wait && now < self.due() {
             return false;
         }

@@ -31,8 +31,8 @@ pub mod wire;
 mod tests;
 
 pub use api::{
-    CommittedBlock, CoreStatus, Footprint, Guard, Input, Now, Outgoing, PeerInput, Ready, Report, Ticket,
-    VerifiedBlock,
+    CommittedBlock, CoreStatus, Demand, Footprint, Guard, Input, Now, Outgoing, PeerInput, Ready, Report,
+    Ticket, VerifiedBlock,
 };
 pub use open::{CoreConfig, Memory, OpenError};
 
@@ -52,6 +52,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use sync::Sync;
 use wire::PeerFrame;
+
+/// Transactions that stand in no proposal, from which on those that come are wanted no sooner than they are cheap.
+const PLENTY: usize = 512;
 
 /// How often what has expired is looked for, in a chain that stands still.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -142,10 +145,20 @@ impl<S: Store> Core<S> {
         timers.into_iter().flatten().fold(self.replica.deadline(), Duration::min)
     }
 
-    /// Whether a proposal waits for bodies that are not here: transactions on their way to the core are then in a
-    /// hurry.
-    pub fn lacks_bodies(&self) -> bool {
-        self.proposals.lacks_bodies()
+    /// How soon it wants transactions that are on their way to it.
+    pub fn demand(&self) -> Demand {
+        if self.proposals.lacks_bodies() {
+            Demand::Missing
+        } else if self.waiting() >= PLENTY {
+            Demand::Satisfied
+        } else {
+            Demand::Usual
+        }
+    }
+
+    /// Transactions that stand in no proposal yet.
+    fn waiting(&self) -> usize {
+        self.mempool.len().saturating_sub(self.proposals.in_flight())
     }
 
     /// What it says of itself.

@@ -8,7 +8,7 @@ use super::mailbox::{Mailbox, Next, Query};
 use super::pool::PoolSender;
 use super::writer::{WriteQueue, send};
 use crate::core::Core;
-use crate::core::api::{Input, Ready, Report};
+use crate::core::api::{Demand, Input, Ready, Report};
 use crate::metrics::Metrics;
 use crate::storage::RocksStore;
 use quorate_transport::Node;
@@ -37,8 +37,8 @@ pub(super) struct Driver {
     pub(super) metrics: Arc<Metrics>,
     /// Who verifies what it hears.
     pub(super) pool: PoolSender,
-    /// Whether the pool was told that transactions are in a hurry.
-    pub(super) hurry: bool,
+    /// How soon the pool was told that transactions are wanted.
+    pub(super) demand: Demand,
     /// When the core is told of round trips again, on the monotonic clock.
     pub(super) round_trips_at: Duration,
 }
@@ -63,9 +63,9 @@ impl Driver {
             self.core.step_all(now, round_trips.into_iter().chain(inputs));
             self.metrics.stepped(self.clock.monotonic().saturating_sub(now.monotonic));
             self.hand_on();
-            let hurry = self.core.lacks_bodies();
-            if std::mem::replace(&mut self.hurry, hurry) != hurry {
-                self.pool.hurry(hurry);
+            let demand = self.core.demand();
+            if std::mem::replace(&mut self.demand, demand) != demand {
+                self.pool.demand(demand);
             }
         }
     }

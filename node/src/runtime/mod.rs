@@ -46,7 +46,7 @@ pub use writer::{BACKLOG_READIES, Disk, StorageFailure};
 
 use crate::clients::{self, Desk, Router, Tickets};
 use crate::config::{Config, HttpAddress, Storage as StorageConfig};
-use crate::core::api::Input;
+use crate::core::api::{Demand, Input};
 use crate::core::mempool::Limits;
 use crate::core::{Core, CoreConfig, wire};
 use crate::http::{self, Shown};
@@ -368,7 +368,7 @@ impl Running {
             clock,
             metrics,
             pool: pool.sender(),
-            hurry: false,
+            demand: Demand::default(),
             round_trips_at: Duration::ZERO,
         };
         let ending = Ending(Some(ended_in));

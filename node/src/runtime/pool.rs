@@ -22,7 +22,7 @@ use super::clock::Clock;
 use super::faults::Faults;
 use super::mailbox::{Claim, Class, Mailbox};
 use crate::clients::Tickets;
-use crate::core::api::Input;
+use crate::core::api::{Demand, Input};
 use crate::core::wire;
 use crate::metrics::Metrics;
 use bytes::Bytes;
@@ -62,6 +62,10 @@ const SELDOM: Duration = Duration::from_millis(2);
 
 /// Signatures that are worth a batch at any time.
 const ENOUGH: usize = 128;
+
+/// The least time between two batches of transactions, unless one is full, while more than a few wait for a block.
+/// What is verified later then commits no later, and a signature in a full batch costs a sixth less.
+const APART_IN_LINE: Duration = Duration::from_millis(50);
 
 /// Votes in the queue from which on the thread for votes is not left alone with them.
 const MANY_VOTES: usize = 8;
@@ -131,13 +135,14 @@ impl Line {
         self.came_at = now;
     }
 
-    /// When a batch of a stream of transactions may be taken; `None` if they come seldom, or never did.
-    fn next_of_stream(&self, class: Class) -> Option<Duration> {
+    /// When a batch of a stream of transactions may be taken that is `apart` from the last one; `None` if they come
+    /// seldom, or never did.
+    fn next_of_stream(&self, class: Class, apart: Duration) -> Option<Duration> {
         let streams = match class {
             Class::Votes | Class::Sync => false,
             Class::Clients | Class::Gossip => self.usually_apart < SELDOM,
         };
-        self.taken_at.filter(|_| streams).map(|at| at + APART)
+        self.taken_at.filter(|_| streams).map(|at| at + apart)
     }
 
     /// The next batch, and its number.
@@ -162,26 +167,38 @@ struct Lines {
     lines: [Line; 4],
     /// When a thread will look for transactions, told or not.
     watched: Option<Duration>,
-    /// A proposal waits for transactions that may be among these.
-    hurry: bool,
+    /// How soon transactions are wanted.
+    demand: Demand,
     stop: bool,
 }
 
 impl Lines {
+    /// The least time between two batches of a stream of transactions, and how many signatures are worth one at any
+    /// time.
+    fn batching(&self) -> (Duration, usize) {
+        match self.demand {
+            Demand::Missing => (Duration::ZERO, usize::MAX),
+            Demand::Usual => (APART, ENOUGH),
+            Demand::Satisfied => (APART_IN_LINE, BATCH_SIGNATURES),
+        }
+    }
+
     /// From when on a batch of this class may be taken; `None` if there is nothing.
     fn due(&self, class: Class) -> Option<Duration> {
         let line = &self.lines[class.index()];
         if line.queue.is_empty() {
             return None;
         }
-        let waits = !self.hurry && line.signatures < ENOUGH;
-        Some(line.next_of_stream(class).filter(|_| waits).unwrap_or_default())
+        let (apart, enough) = self.batching();
+        let waits = line.signatures < enough;
+        Some(line.next_of_stream(class, apart).filter(|_| waits).unwrap_or_default())
     }
 
     /// When to look for a batch of this class, if none is due at the moment: for one of a stream when it will be,
     /// so that nobody has to be told of it.
     fn look(&self, class: Class, now: Duration) -> Option<Duration> {
-        let expected = || self.lines[class.index()].next_of_stream(class).filter(|at| *at > now);
+        let (apart, _) = self.batching();
+        let expected = || self.lines[class.index()].next_of_stream(class, apart).filter(|at| *at > now);
         self.due(class).or_else(expected)
     }
 
@@ -296,9 +313,10 @@ impl PoolSender {
     pub(crate) fn push(&self, class: Class, work: Work, claim: Claim) {
         let now = self.0.clock.monotonic();
         let mut lines = self.0.lines();
+        let (_, enough) = lines.batching();
         let line = &mut lines.lines[class.index()];
         line.put(work, claim, now);
-        let (queued, enough) = (line.queue.len(), line.signatures >= ENOUGH);
+        let (queued, enough) = (line.queue.len(), line.signatures >= enough);
         let watched = lines.watched.is_some_and(|at| lines.due(class) >= Some(at));
         drop(lines);
         if class == Class::Votes {
@@ -315,10 +333,11 @@ impl PoolSender {
         }
     }
 
-    /// Tells whether a proposal waits for transactions.
-    pub(crate) fn hurry(&self, hurry: bool) {
-        self.0.lines().hurry = hurry;
-        if hurry {
+    /// Tells how soon transactions are wanted.
+    pub(crate) fn demand(&self, demand: Demand) {
+        self.0.lines().demand = demand;
+        if demand != Demand::Satisfied {
+            // Who waits for a batch may have to wait no longer.
             self.0.arrived.notify_one();
         }
     }
@@ -520,10 +539,26 @@ mod tests {
         lines.take(Class::Gossip, at);
         put_to(&mut lines, Class::Gossip, 100);
         assert_eq!(lines.due(Class::Gossip), Some(at + APART));
-        lines.hurry = true;
-        assert_eq!(lines.due(Class::Gossip), Some(Duration::ZERO));
-        lines.hurry = false;
+        lines.demand = Demand::Missing;
+        assert!(lines.due(Class::Gossip) <= Some(at));
+        lines.demand = Demand::Usual;
         assert_eq!(lines.due(Class::Gossip), Some(at + APART));
+    }
+
+    #[test]
+    fn behind_others_in_line_a_batch_is_awaited() {
+        let mut lines = Lines { demand: Demand::Satisfied, ..Lines::default() };
+        put_to(&mut lines, Class::Clients, 100);
+        let at = Duration::from_secs(7);
+        lines.take(Class::Clients, at);
+        assert_eq!(lines.look(Class::Clients, at), Some(at + APART_IN_LINE));
+        put_to(&mut lines, Class::Clients, ENOUGH * BYTES_PER_SIGNATURE);
+        assert_eq!(lines.due(Class::Clients), Some(at + APART_IN_LINE));
+        lines.demand = Demand::Usual;
+        assert_eq!(lines.due(Class::Clients), Some(Duration::ZERO));
+        lines.demand = Demand::Satisfied;
+        put_to(&mut lines, Class::Clients, BATCH_SIGNATURES * BYTES_PER_SIGNATURE);
+        assert_eq!(lines.due(Class::Clients), Some(Duration::ZERO), "it is full");
     }
 
     #[test]
