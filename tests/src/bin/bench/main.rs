@@ -21,6 +21,7 @@ use clap::Parser;
 use context::Bench;
 use quorate_tests::bench::report::Section;
 use quorate_tests::claim::Claim;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -38,7 +39,10 @@ fn run(arguments: Arguments) -> Result<()> {
     claim.clear()?;
     let directory = arguments.dir.canonicalize()?;
     let sections = arguments.sections();
-    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("client").enable_all().build()?;
+    // As many as a validator has for connections: what they take from the validators counts against them.
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).div_ceil(4);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(threads).thread_name("client").enable_all().build()?;
     // Clients are made outside of asynchronous code too.
     let _entered = runtime.enter();
     let mut bench = Bench::new(arguments, directory.clone(), &runtime, sections.len());
