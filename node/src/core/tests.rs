@@ -2,7 +2,7 @@
 
 use super::api::{Guard, Input, Now, PeerInput, Report};
 use super::mempool::Limits;
-use super::{Core, CoreConfig, Memory, Ready, Ticket, records, wire};
+use super::{Core, CoreConfig, Demand, Memory, Ready, Ticket, records, wire};
 use bytes::Bytes;
 use quorate_ledger::{Column, Genesis, MemoryStore, Store, StoreError, Write};
 use quorate_pbft::{Message, Phase, Signed, Status, VerifiedMessage};
@@ -598,6 +598,28 @@ fn bodies_that_gossip_lost_are_pulled() {
     cluster.submit(0, 30, 0);
     assert!(cluster.run(seconds(3), |c| c.all_committed(30)), "{} committed", cluster.acknowledged.len());
     cluster.check_receipts(2);
+}
+
+#[test]
+fn transactions_are_wanted_as_soon_as_they_are_of_use() {
+    let demand = |cluster: &Cluster, i: usize| cluster.cores[i].as_ref().unwrap().demand();
+    let mut cluster = Cluster::new(4, Parameters::default());
+    // Nobody hears what was given to 1, so it waits there.
+    cluster.drop = Box::new(|from, _, lane| lane == Lane::Gossip && from == 1);
+    cluster.submit(1, 511, 0);
+    assert_eq!(demand(&cluster, 1), Demand::Usual);
+    cluster.submit(1, 1, 511);
+    assert_eq!(demand(&cluster, 1), Demand::Satisfied, "others wait before them");
+    assert_eq!(demand(&cluster, 0), Demand::Usual);
+
+    // 2 hears of a block that has what was given to 0, and of that nothing.
+    let mut cluster = Cluster::new(4, Parameters::default());
+    cluster.drop = Box::new(|from, to, lane| lane == Lane::Gossip && from == 0 && to == 2);
+    cluster.submit(0, 3, 0);
+    assert_eq!(demand(&cluster, 2), Demand::Usual);
+    assert!(cluster.run(seconds(1), |cluster| demand(cluster, 2) == Demand::Missing));
+    assert!(cluster.run(seconds(3), |cluster| cluster.all_committed(3)));
+    assert_eq!(demand(&cluster, 2), Demand::Usual);
 }
 
 #[test]

@@ -11,7 +11,8 @@
 //! A signature alone takes three times what one of a hundred takes, and every batch is a step of the core
 //! and a frame to each peer. So transactions that come thick and fast are taken [`APART`] from each other in
 //! time, or when there is a batch that is worth it; the first after a pause, those that usually come [`SELDOM`]
-//! or further from each other, and all while a proposal waits for some of them, are taken at once. Those of
+//! or further from each other, and all while a proposal waits for some of them, are taken at once. While others
+//! wait in line before them, they are taken when a batch is full, or [`APART_IN_LINE`]. Those of
 //! clients and those of peers are verified together, whichever of them are due: most are signed by the same
 //! few members, and each member costs a batch as much as two signatures.
 //!

@@ -382,19 +382,25 @@ impl RocksStore {
             let text = error.into_string();
             if is_no_space(&text) { WriteError::NoSpace(text) } else { WriteError::Failed(text) }
         })?;
-        let cache = &self.inner.cache;
-        cache.wrote(bytes, sync);
-        if cache.is_look_due()
-            && let Ok(files) = db.live_files()
-        {
-            let table = |file: rocksdb::LiveFile| Table {
-                column: file.column_family_name,
-                name: file.name,
-                bytes: file.size as u64,
-            };
-            cache.look(files.into_iter().map(table).collect());
+        self.inner.cache.wrote(bytes, sync);
+        if self.inner.cache.is_look_due() {
+            self.look_at_tables(db);
         }
         Ok(())
+    }
+
+    /// Gives back what the system's cache has of new table files that nobody reads. Returns their names.
+    fn look_at_tables(&self, db: &DB) -> Vec<String> {
+        let table = |file: rocksdb::LiveFile| Table {
+            column: file.column_family_name,
+            name: file.name,
+            bytes: file.size as u64,
+        };
+        // Who cannot list them now may another time.
+        db.live_files().map_or_else(
+            |_| Vec::new(),
+            |files| self.inner.cache.look(files.into_iter().map(table).collect()),
+        )
     }
 
     /// Closes the database and opens it again, for when RocksDB does not recover by itself from a

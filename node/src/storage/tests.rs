@@ -379,6 +379,38 @@ fn a_disk_that_was_full_loses_nothing_and_goes_on() {
 }
 
 #[test]
+fn tables_that_nobody_reads_leave_the_systems_cache() {
+    let place = Place::new();
+    let storage = place.open().unwrap();
+    let store = &storage.store;
+    let look = || store.look_at_tables(store.read().as_ref().unwrap());
+    assert_eq!(look(), [""; 0]);
+    let body = |key: u32| Write { column: Column::Bodies, ..put(key, 100_000) };
+    store.apply(&[body(1), put(1, 1000)], true).unwrap();
+    store.close().unwrap();
+    store.reopen().unwrap();
+    // Of the two that are written to table files now, only one is read.
+    assert_eq!(
+        store.get(Column::Transactions, &1u32.to_be_bytes()).unwrap().map(|value| value.len()),
+        Some(1000)
+    );
+    let mut tables = store.read().as_ref().unwrap().live_files().unwrap();
+    assert_eq!(tables.len(), 2);
+    tables.retain(|table| table.column_family_name == Column::Bodies.name());
+    assert_eq!(look(), [tables[0].name.as_str()]);
+    assert!(place.db().join(tables[0].name.trim_start_matches('/')).exists());
+    assert_eq!(look(), [""; 0], "once");
+
+    // By itself, as the database grows.
+    let mut looked = 0;
+    for key in 2..420 {
+        store.apply(&[body(key)], false).unwrap();
+        looked += usize::from(store.inner.cache.is_look_due());
+    }
+    assert_eq!(looked, 0, "a look is due and nobody looks");
+}
+
+#[test]
 fn texts_of_rocksdb_are_told_apart() {
     let place = Place::new();
     let storage = place.open().unwrap();
