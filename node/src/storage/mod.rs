@@ -396,7 +396,7 @@ impl RocksStore {
             name: file.name,
             bytes: file.size as u64,
         };
-        // Who cannot list them now may another time.
+        // If they cannot be listed now, they may be after the next write.
         db.live_files().map_or_else(
             |_| Vec::new(),
             |files| self.inner.cache.look(files.into_iter().map(table).collect()),

@@ -21,8 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bytes of the log that may stay: pages are given back with the first sync after as many were written.
 const KEPT_OF_LOG: u64 = 1 << 20;
 
-/// Bytes that are written from one look at the table files to the next. They are listed for it, all that there
-/// are: a few microseconds for each.
+/// Bytes that are written from one look at the table files to the next. All that there are are listed for it.
 const BETWEEN_LOOKS: u64 = 16 << 20;
 
 /// What reading an entry takes from a table file at least: a block of the columns that are read at random.
