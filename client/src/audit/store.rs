@@ -63,7 +63,8 @@ impl Entries {
             }
             _ => None,
         };
-        latest.insert(place.to_vec(), ((height, value), older));
+        // Copied: it is kept for long, and shares its memory with others that may be gone sooner.
+        latest.insert(place.to_vec(), ((height, Bytes::copy_from_slice(&value)), older));
     }
 }
 

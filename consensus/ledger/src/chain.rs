@@ -1,12 +1,11 @@
 //! The founding facts, and a point on the chain.
 
 use crate::execution::Execution;
-use crate::reader::{Layer, Reader};
+use crate::reader::{Layer, Reader, value_key_into};
 use crate::state::{StateKey, StateValue};
-use crate::store::Column;
-use crate::store::{MemoryStore, Store, StoreError, Write};
+use crate::store::{Column, MemoryStore, Pieces, Store, StoreError, Write};
 use crate::table;
-use crate::tree::{Slot, Written};
+use crate::tree::Slot;
 use quorate_types::block::BlockResult;
 use quorate_types::codec;
 use quorate_types::hash::{BlockHash, ChainId, ResultHash};
@@ -95,15 +94,25 @@ impl Point {
     ) -> Vec<Write> {
         let height = self.tip.height;
         let mut writes = Vec::with_capacity(layer.pages.len() + layer.values.len() + completed.len() + 4);
-        for Written { path, stored, .. } in &layer.pages {
-            writes.push(Write::put(Column::Nodes, path.store_key(height), stored.clone()));
+        let entries = layer.pages.len() + layer.values.len();
+        let mut keys = Pieces::with_capacity(entries);
+        for page in &layer.pages {
+            keys.add(|key| page.path.store_key_into(height, key));
         }
+        for (hash, _) in &layer.values {
+            keys.add(|key| value_key_into(height, hash, key));
+        }
+        let pages = layer.pages.iter().map(|page| (Column::Nodes, &page.stored));
+        let values = layer.values.iter().map(|(_, value)| (Column::Values, value));
+        let entries = pages.chain(values).zip(keys.finish());
+        writes.extend(entries.map(|((column, value), key)| Write {
+            column,
+            key,
+            value: Some(value.clone()),
+        }));
         let mut root = Vec::new();
         layer.root.encode_into(&mut root);
         writes.push(Write::put(Column::Nodes, table::root_key(height), root));
-        for (key, value) in &layer.values {
-            writes.push(Write::put(Column::Values, crate::reader::value_key(height, key), value.clone()));
-        }
         for (node, hash) in completed {
             writes.push(Write::put(Column::History, table::history_key(*node), hash.0.to_vec()));
         }

@@ -21,7 +21,7 @@
 
 use crate::reader::{Layer, Reader};
 use crate::state::{Asset, Entry, Namespace, StateKey, StateValue};
-use crate::store::{Store, StoreError};
+use crate::store::{Pieces, Store, StoreError};
 use crate::tree::{self, Change, Slot};
 use foldhash::HashMap;
 use quorate_types::codec;
@@ -323,17 +323,17 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
         // Ascending by the hash of the key: so are the changes of the tree, and the values.
         let mut changed: Vec<(&Hash, &Seen)> = self.block.iter().filter(|(_, seen)| seen.changed).collect();
         changed.sort_unstable_by_key(|(place, _)| **place);
-        let mut values = Vec::with_capacity(changed.len());
+        let mut values = Pieces::with_capacity(changed.len());
         let mut changes = Vec::with_capacity(changed.len());
         for (place, seen) in changed {
             let leaf = seen.value.as_ref().map(|value| {
-                let encoded = codec::encode_bytes(value);
-                let leaf = tree::leaf_hash(place, &Hash::of(&[&encoded]));
-                values.push((*place, encoded));
-                leaf
+                let encoded = values.add(|out| codec::encode_into(value, out));
+                tree::leaf_hash(place, &Hash::of(&[encoded]))
             });
             changes.push(Change { key: *place, leaf });
         }
+        let written = changes.iter().filter(|change| change.leaf.is_some()).map(|change| change.key);
+        let values = written.zip(values.finish()).collect();
         let updated = tree::update(self.reader, self.root, &changes, self.height)?;
         Ok(Layer { root: updated.root, pages: updated.pages, values })
     }

@@ -45,6 +45,6 @@ pub use pending::Executed;
 pub use proof::{StateProof, StateProofError};
 pub use read::{ReadError, history_proof, read, state_root};
 pub use state::{Asset, Entry, Namespace, StateKey, StateValue};
-pub use store::{Column, MemoryStore, Store, StoreError, Write};
+pub use store::{Column, MemoryStore, Pieces, Store, StoreError, Write};
 pub use tree::page_rests_on;
 pub use validity::{InvalidBlock, Refusal};

@@ -6,11 +6,11 @@
 
 use crate::store::{Column, Store, StoreError};
 use crate::table;
-use crate::tree::{Page, Path, Slot, Stored, Written};
+use crate::tree::{Change, Page, Path, Slot, Stored, Written};
 use bytes::Bytes;
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What one block writes to the state.
@@ -43,6 +43,12 @@ const CACHE_PAGES: usize = 98_304;
 /// million keys was not found, although there was room for all.
 const WAYS: usize = 12;
 
+/// Replaced pages that wait to be given up, at most: as many as two large blocks replace.
+const REPLACED_PAGES: usize = 8192;
+
+/// Sets that are looked at together, so that memory brings them together.
+const AT_ONCE: usize = 32;
+
 /// Pages of a set that were used after it make a page an old one.
 const LATELY: usize = 3;
 
@@ -58,6 +64,8 @@ const LATELY: usize = 3;
 pub(crate) struct PageCache {
     sets: Vec<Set>,
     pages: usize,
+    /// Pages that were replaced, to be given up one by one while others are made: see [`PageCache::give_up`].
+    replaced: VecDeque<Arc<Page>>,
 }
 
 /// Places for pages whose paths fall together. What is searched lies in front: there are more pages than the
@@ -73,7 +81,7 @@ struct Set {
 
 impl Default for PageCache {
     fn default() -> PageCache {
-        PageCache { sets: vec![Set::EMPTY; 64], pages: 0 }
+        PageCache { sets: vec![Set::EMPTY; 64], pages: 0, replaced: VecDeque::new() }
     }
 }
 
@@ -110,12 +118,18 @@ impl Set {
 }
 
 impl PageCache {
-    /// The set of a path, and its tag there.
-    fn set(&mut self, path: &Path) -> (&mut Set, u16) {
+    /// The number of a path's set, and its tag there.
+    fn place(&self, path: &Path) -> (usize, u16) {
         let [.., a, b, c, d] = path.spread().to_be_bytes();
         // The number of sets is a power of two, and below two to the sixteen.
         let set = usize::from(u16::from_be_bytes([c, d])) & (self.sets.len() - 1);
-        (&mut self.sets[set], u16::from_be_bytes([a, b]) | 1)
+        (set, u16::from_be_bytes([a, b]) | 1)
+    }
+
+    /// The set of a path, and its tag there.
+    fn set(&mut self, path: &Path) -> (&mut Set, u16) {
+        let (set, tag) = self.place(path);
+        (&mut self.sets[set], tag)
     }
 
     fn get(&mut self, version: Height, path: &Path) -> Option<Arc<Page>> {
@@ -129,15 +143,33 @@ impl PageCache {
     fn insert(&mut self, page: Arc<Page>) {
         let (set, tag) = self.set(&page.path);
         let free = || set.tags.iter().position(|tag| *tag == 0);
-        let way = set.find(tag, &page.path).or_else(free).unwrap_or_else(|| set.victim());
+        // By the tag alone: to look at the page itself is to wait for memory, and if once in some thousand times it
+        // is of another path, that one goes.
+        let same = || set.tags.iter().position(|other| *other == tag);
+        let way = same().or_else(free).unwrap_or_else(|| set.victim());
         set.touch(way);
         set.tags[way] = tag;
-        let before = set.pages[way].replace(page);
-        if before.is_none() {
-            self.pages += 1;
-            if self.pages > self.sets.len() * WAYS / 2 && self.sets.len() * WAYS < CACHE_PAGES {
-                self.double();
+        if let Some(before) = set.pages[way].replace(page) {
+            if self.replaced.len() >= REPLACED_PAGES {
+                self.replaced.pop_front();
             }
+            self.replaced.push_back(before);
+            return;
+        }
+        self.pages += 1;
+        if self.pages > self.sets.len() * WAYS / 2 && self.sets.len() * WAYS < CACHE_PAGES {
+            self.double();
+        }
+    }
+
+    /// Gives up a page that was replaced. One for each page that is made: the allocator then has memory of its
+    /// size at hand, where thousands given back at once, and asked for later at once, cost it a search for each.
+    fn give_up(&mut self) {
+        // In front are branches, at the end buckets.
+        if self.replaced.len().is_multiple_of(2) {
+            self.replaced.pop_front();
+        } else {
+            self.replaced.pop_back();
         }
     }
 
@@ -150,10 +182,50 @@ impl PageCache {
         }
     }
 
+    /// The page kept at a path, whatever wrote it.
+    fn peek(&self, path: &Path) -> Option<&Page> {
+        let (set, tag) = self.place(path);
+        let set = &self.sets[set];
+        set.find(tag, path).and_then(|way| set.pages[way].as_deref())
+    }
+
+    /// Looks at what the pages on the way to these changes, which lie below `path`, are made of, and at the pages
+    /// that will be given up for those to come.
+    ///
+    /// There is more of it than the processor's caches hold, and each page is found by the one before it: to
+    /// update one key after the other is to wait for memory again and again. Here one thing of many pages is
+    /// looked at, then the next, and the processor has them brought at once.
+    fn fetch(&self, path: &Path, changes: &[Change]) {
+        let mut level = vec![(*path, changes)];
+        let ends = self.replaced.iter().take(changes.len());
+        let ends = ends.chain(self.replaced.iter().rev().take(changes.len()));
+        let mut seen = ends.fold(0, |seen, page| seen ^ Arc::strong_count(page) as u64);
+        while !level.is_empty() {
+            for (path, _) in &level {
+                seen ^= u64::from(self.sets[self.place(path).0].tags[0]);
+            }
+            let mut pages: Vec<(&Page, &[Change])> = Vec::with_capacity(level.len());
+            pages.extend(level.iter().filter_map(|(path, changes)| Some((self.peek(path)?, *changes))));
+            level.clear();
+            for (page, changes) in pages {
+                seen ^= page.touch();
+                page.below(changes, |path, changes| level.push((path, changes)));
+            }
+        }
+        std::hint::black_box(seen);
+    }
+
     /// Takes in what a committed block wrote.
     pub(crate) fn commit(&mut self, layer: &Layer) {
-        for written in &layer.pages {
-            self.insert(Arc::clone(&written.page));
+        self.replaced.clear();
+        for written in layer.pages.chunks(AT_ONCE) {
+            let look = |seen, Written { path, page, .. }: &Written| {
+                seen ^ usize::from(self.sets[self.place(path).0].tags[0]) ^ Arc::strong_count(page)
+            };
+            std::hint::black_box(written.iter().fold(0, look));
+            for written in written {
+                self.insert(Arc::clone(&written.page));
+            }
         }
     }
 }
@@ -186,6 +258,20 @@ impl<'a, S: Store> Reader<'a, S> {
     fn layer(&self, version: Height) -> Option<&'a Layer> {
         let unapplied = || self.unapplied.and_then(|layers| layers.get(&version)).map(|layer| &**layer);
         self.pending.get(&version).copied().or_else(unapplied)
+    }
+
+    /// Says that these changes, which lie below `path`, are about to be made.
+    pub(crate) fn expect(&self, path: &Path, changes: &[Change]) {
+        if let Some(cache) = &self.cache {
+            cache.fetch(path, changes);
+        }
+    }
+
+    /// Says that a page is about to be made.
+    pub(crate) fn make_room(&mut self) {
+        if let Some(cache) = &mut self.cache {
+            cache.give_up();
+        }
     }
 
     /// The page at `path` as the block at `version` wrote it. One must exist: another page names it.
@@ -228,7 +314,9 @@ impl<'a, S: Store> Reader<'a, S> {
             return Ok(value.clone());
         }
         let missing = || StoreError::Corrupt(format!("the value of {key} at height {version} is missing"));
-        self.store.get(Column::Values, &value_key(version, key))?.ok_or_else(missing)
+        let mut place = Vec::with_capacity(VALUE_KEY);
+        value_key_into(version, key, &mut place);
+        self.store.get(Column::Values, &place)?.ok_or_else(missing)
     }
 }
 
@@ -236,9 +324,13 @@ fn damaged(version: Height, path: &Path, what: &str) -> StoreError {
     StoreError::Corrupt(format!("page {path:?} of height {version} is {what}"))
 }
 
-/// The key of a value in the store.
-pub(crate) fn value_key(version: Height, key: &Hash) -> Vec<u8> {
-    [&version.0.to_be_bytes()[..], &key.0].concat()
+/// The length of a value's key in the store.
+pub(crate) const VALUE_KEY: usize = 40;
+
+/// Appends the key of a value in the store.
+pub(crate) fn value_key_into(version: Height, key: &Hash, out: &mut Vec<u8>) {
+    out.extend_from_slice(&version.0.to_be_bytes());
+    out.extend_from_slice(&key.0);
 }
 
 /// The root of the state after `height`, if the store has it.
@@ -254,7 +346,8 @@ pub(crate) fn load_root(store: &impl Store, height: Height) -> Result<Option<Slo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Change, leaf_hash, update};
+    use crate::store::Write;
+    use crate::tree::{leaf_hash, update};
 
     /// Pages of a tree of so many keys.
     fn pages(keys: u32, height: Height) -> Vec<Written> {
@@ -292,6 +385,44 @@ mod tests {
     }
 
     #[test]
+    fn updates_through_the_cache_are_those_of_the_store() {
+        let mut store = crate::store::MemoryStore::new();
+        let mut cache = PageCache::default();
+        let mut root = Slot::Empty;
+        // All keys, then many of them, then few, and none of the last.
+        for (height, every) in [(1, 1), (2, 3), (3, 7), (4, 400), (5, 2)] {
+            let height = Height(height);
+            let mut changes: Vec<Change> = (0..6000u32)
+                .step_by(every)
+                .map(|n| (n, Hash::of(&[&n.to_le_bytes()])))
+                .map(|(n, key)| {
+                    (
+                        key,
+                        (n % 5 != 4 || height.0 < 5)
+                            .then(|| leaf_hash(&key, &Hash([n.to_le_bytes()[0]; 32]))),
+                    )
+                })
+                .map(|(key, leaf)| Change { key, leaf })
+                .collect();
+            changes.sort_unstable_by_key(|change| change.key);
+            let unapplied = BTreeMap::new();
+            let mut cached = Reader::new(&store, &unapplied, BTreeMap::new(), Some(&mut cache));
+            let updated = update(&mut cached, root, &changes, height).unwrap();
+            let plain = update(&mut Reader::of_store(&store), root, &changes, height).unwrap();
+            assert_eq!(updated.root, plain.root);
+            assert!(
+                updated.pages.iter().map(|page| &page.stored).eq(plain.pages.iter().map(|page| &page.stored))
+            );
+            for Written { path, stored, .. } in &updated.pages {
+                store.apply(&[Write::put(Column::Nodes, path.store_key(height), stored.clone())]);
+            }
+            root = updated.root;
+            cache.commit(&Layer { root, pages: updated.pages, values: Vec::new() });
+        }
+        assert!(cache.pages > 200 && cache.replaced.len() > 200, "{}", cache.pages);
+    }
+
+    #[test]
     fn branches_stay_where_buckets_come_and_go() {
         let mut cache = PageCache::default();
         let written = pages(20_000, Height(1));
@@ -324,5 +455,6 @@ mod tests {
         let held = cache.sets.iter().flat_map(|set| &set.pages).flatten().count();
         assert!(held <= CACHE_PAGES, "{held}");
         assert!(held > CACHE_PAGES / 2, "{held}");
+        assert_eq!(cache.replaced.len(), REPLACED_PAGES, "of those that went");
     }
 }

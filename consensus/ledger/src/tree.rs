@@ -38,7 +38,7 @@ mod page;
 mod stored;
 
 use crate::reader::Reader;
-use crate::store::{Store, StoreError};
+use crate::store::{Pieces, Store, StoreError};
 use bytes::Bytes;
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
@@ -54,6 +54,10 @@ const NIBBLES: u8 = 64;
 
 /// Bits in a key hash: the most siblings in a proof.
 pub(crate) const BITS: usize = 256;
+
+/// Changes whose pages are expected together: few enough that what they need stays in the processor's caches
+/// until it is their turn.
+const LOT: usize = 128;
 
 /// Hash of the leaf that binds a key to a value.
 pub(crate) fn leaf_hash(key: &Hash, value: &Hash) -> Hash {
@@ -125,8 +129,16 @@ impl Path {
 
     /// The key of this page in the store, as `version` wrote it.
     pub(crate) fn store_key(&self, version: Height) -> Vec<u8> {
-        let prefix = &self.prefix[..usize::from(self.nibbles.div_ceil(2))];
-        [&version.0.to_be_bytes()[..], &[self.nibbles], prefix].concat()
+        let mut key = Vec::with_capacity(16);
+        self.store_key_into(version, &mut key);
+        key
+    }
+
+    /// Appends what [`Path::store_key`] is.
+    pub(crate) fn store_key_into(&self, version: Height, out: &mut Vec<u8>) {
+        out.extend_from_slice(&version.0.to_be_bytes());
+        out.push(self.nibbles);
+        out.extend_from_slice(&self.prefix[..usize::from(self.nibbles.div_ceil(2))]);
     }
 }
 
@@ -272,8 +284,16 @@ pub(crate) fn update<S: Store>(
     height: Height,
 ) -> Result<Updated, StoreError> {
     assert!(changes.is_sorted_by(|a, b| a.key < b.key), "changes are ascending and distinct");
-    let mut pages = Vec::new();
-    let root = Update { reader, height, pages: &mut pages }.subtree(root, Path::ROOT, changes)?;
+    if changes.len() <= LOT {
+        reader.expect(&Path::ROOT, changes);
+    }
+    let guess = 2 * changes.len();
+    let stored = Pieces::with_capacity(guess);
+    let mut update = Update { reader, height, pages: Vec::with_capacity(guess), stored };
+    let root = update.subtree(root, Path::ROOT, changes)?;
+    let written = update.pages.into_iter().zip(update.stored.finish());
+    let written = written.map(|((path, page), stored)| Written { path, page, stored });
+    let mut pages: Vec<Written> = written.collect();
     pages.sort_unstable_by_key(|written| written.path);
     Ok(Updated { root, pages })
 }
@@ -281,7 +301,9 @@ pub(crate) fn update<S: Store>(
 struct Update<'a, 'r, S> {
     reader: &'a mut Reader<'r, S>,
     height: Height,
-    pages: &'a mut Vec<Written>,
+    pages: Vec<(Path, Arc<Page>)>,
+    /// What is stored of each.
+    stored: Pieces,
 }
 
 impl<S: Store> Update<'_, '_, S> {
@@ -298,6 +320,7 @@ impl<S: Store> Update<'_, '_, S> {
             Slot::Page { version, .. } => version,
         };
         let page = self.reader.page(version, &path)?;
+        self.reader.make_room();
         let (branch, changed, only_newer) = match &page.content {
             Content::Bucket(leaves) => {
                 let Merged { leaves, changed, only_newer } = self.merged(leaves, &path, changes);
@@ -325,6 +348,9 @@ impl<S: Store> Update<'_, '_, S> {
         let (mut changed, mut only_newer) = (0, true);
         for group in changes.chunk_by(|a, b| path.nibble_of(&a.key) == path.nibble_of(&b.key)) {
             let nibble = path.nibble_of(&group[0].key);
+            if group.len() <= LOT && changes.len() > LOT {
+                self.reader.expect(&path.child(nibble), group);
+            }
             let slot = self.subtree(before.slot(nibble), path.child(nibble), group)?;
             if slot != before.slot(nibble) {
                 branch.set(nibble, slot);
@@ -392,8 +418,8 @@ impl<S: Store> Update<'_, '_, S> {
 
     fn write(&mut self, path: Path, content: Content, before: Option<Before<'_>>) -> Slot {
         let (page, hash) = Page::hashed(path, self.height, content, before);
-        let stored = Bytes::from(page.encode());
-        self.pages.push(Written { path, page: Arc::new(page), stored });
+        self.stored.add(|out| page.encode_into(out));
+        self.pages.push((path, Arc::new(page)));
         Slot::Page { hash, version: self.height }
     }
 }

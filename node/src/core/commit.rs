@@ -3,7 +3,7 @@
 use super::proposals::bodies_write;
 use super::records::{self, BlockRecord};
 use super::{CommittedBlock, Core, Report};
-use quorate_ledger::{Column, InvalidBlock, Store, Write};
+use quorate_ledger::{Column, InvalidBlock, Pieces, Store, Write};
 use quorate_types::block::Header;
 use quorate_types::certificate::Certificate;
 use quorate_types::codec;
@@ -51,9 +51,16 @@ impl<S: Store> Core<S> {
             // In the order of the keys: a sorted table takes neighbours one after the other at less cost.
             let mut places: Vec<(&TransactionId, u32)> = ids.iter().zip(0u32..).collect();
             places.sort_unstable();
+            let mut entries = Pieces::with_capacity(2 * places.len());
             for (id, position) in places {
-                writes.push(Write::put(Column::Transactions, id.0.0, records::place(height, position)));
+                entries.add(|key| key.extend_from_slice(&id.0.0));
+                entries.add(|place| place.extend_from_slice(&records::place(height, position)));
             }
+            writes.extend(entries.finish().as_chunks::<2>().0.iter().map(|[key, place]| Write {
+                column: Column::Transactions,
+                key: key.clone(),
+                value: Some(place.clone()),
+            }));
             if certificate.commit.height == height {
                 writes.push(Write::put(
                     Column::Certificates,

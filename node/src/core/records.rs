@@ -187,8 +187,11 @@ pub fn locate<S: Store>(store: &S, id: &TransactionId) -> Result<Option<(Height,
 }
 
 /// The value [`locate`] reads.
-pub(crate) fn place(height: Height, position: u32) -> Vec<u8> {
-    [&height.0.to_be_bytes()[..], &position.to_be_bytes()].concat()
+pub(crate) fn place(height: Height, position: u32) -> [u8; 12] {
+    let mut place = [0; 12];
+    place[..8].copy_from_slice(&height.0.to_be_bytes());
+    place[8..].copy_from_slice(&position.to_be_bytes());
+    place
 }
 
 /// The trees of a block's transactions and outcomes, for the proofs of its receipts.

@@ -427,7 +427,7 @@ fn writes() -> impl Strategy<Value = Vec<Vec<Write>>> {
     let value = proptest::option::weighted(0.8, proptest::collection::vec(any::<u8>(), 0..40));
     let write = (0..Column::ALL.len(), key, value).prop_map(|(column, key, value)| Write {
         column: Column::ALL[column],
-        key,
+        key: key.into(),
         value: value.map(Bytes::from),
     });
     proptest::collection::vec(proptest::collection::vec(write, 0..30), 1..8)

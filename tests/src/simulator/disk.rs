@@ -44,7 +44,7 @@ impl Disk {
             let before = state.live.get(write.column, &write.key).ok().flatten();
             undo.push(Write { column: write.column, key: write.key.clone(), value: before });
             // Written anew is sound again.
-            state.damaged.remove(&(write.column, write.key.clone()));
+            state.damaged.remove(&(write.column, write.key.to_vec()));
         }
         undo.reverse();
         state.live.apply(batch);

@@ -171,7 +171,7 @@ impl World {
                         m.disk.write(&ready.persist);
                     }
                     for write in ready.persist.iter().filter(|write| write.column == Column::Votes) {
-                        match &write.key {
+                        match &write.key[..] {
                             key if write.value.is_none() || key.starts_with(b"guard") => {}
                             key if key.starts_with(b"prepare/") => self.reach.hit("record of Prepare"),
                             key if key.starts_with(b"commit/") => self.reach.hit("record of Commit"),

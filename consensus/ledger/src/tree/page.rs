@@ -5,7 +5,7 @@
 //! or a reference to a page below. Both are hashed alike: there are 16 nodes at the lower edge of the four
 //! levels, and 15 above them.
 
-use super::{BITS, Leaf, Path, Slot, bit, inner_hash};
+use super::{BITS, Change, Leaf, Path, Slot, bit, inner_hash};
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
 
@@ -236,6 +236,32 @@ impl Page {
     /// A page that was read.
     pub(crate) fn new(path: Path, version: Height, content: Content, since: Option<Height>) -> Page {
         Page { path, version, content, above: None, since }
+    }
+
+    /// Reads a little of every line of memory that an update of the page will read.
+    pub(crate) fn touch(&self) -> u64 {
+        let above = self.above.iter().flat_map(|above| above.hashes.iter().step_by(2));
+        let above = above.fold(0, |seen, hash| seen ^ u64::from(hash.0[0]));
+        match &self.content {
+            Content::Branch(branch) => {
+                branch.entries.iter().fold(above, |seen, entry| seen ^ u64::from(entry.hash.0[0]))
+            }
+            Content::Bucket(leaves) => {
+                leaves.iter().fold(above, |seen, leaf| seen ^ u64::from(leaf.key.0[0]))
+            }
+        }
+    }
+
+    /// Parts changes below this page, ascending, by the pages below it that they lead to.
+    pub(crate) fn below<'a>(&self, changes: &'a [Change], mut each: impl FnMut(Path, &'a [Change])) {
+        let Content::Branch(branch) = &self.content else { return };
+        let path = &self.path;
+        for group in changes.chunk_by(|a, b| path.nibble_of(&a.key) == path.nibble_of(&b.key)) {
+            let nibble = path.nibble_of(&group[0].key);
+            if matches!(branch.slot(nibble), Slot::Page { .. }) {
+                each(path.child(nibble), group);
+            }
+        }
     }
 
     /// Whether it is at the bottom of the tree.

@@ -57,20 +57,16 @@ impl Page {
         }
     }
 
-    /// The length of what is stored.
-    fn encoded_len(&self) -> usize {
-        let stored = match &self.content {
-            Content::Branch(branch) => {
-                2 + branch.newer(self.since).map(|(_, slot)| slot.encoded_len()).sum::<usize>()
-            }
-            Content::Bucket(leaves) => Leaf::LEN * newer(leaves, self.since).count(),
-        };
-        1 + self.since.map_or(0, |_| 8) + stored
+    /// What [`Page::encode_into`] appends.
+    #[cfg(test)]
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode_into(&mut out);
+        out
     }
 
-    /// What is stored; see the [module](self).
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.encoded_len());
+    /// Appends what is stored; see the [module](self).
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
         out.push(match (&self.content, self.since) {
             (Content::Branch(_), None) => BRANCH,
             (Content::Branch(_), Some(_)) => NEWER_OF_BRANCH,
@@ -85,13 +81,12 @@ impl Page {
                 let stored = || branch.newer(self.since);
                 let bitmap = stored().fold(0u16, |bitmap, (place, _)| bitmap | 1 << place);
                 out.extend_from_slice(&bitmap.to_le_bytes());
-                stored().for_each(|(_, slot)| slot.encode_into(&mut out));
+                stored().for_each(|(_, slot)| slot.encode_into(out));
             }
             Content::Bucket(leaves) => {
-                newer(leaves, self.since).for_each(|leaf| leaf.encode_into(&mut out));
+                newer(leaves, self.since).for_each(|leaf| leaf.encode_into(out));
             }
         }
-        out
     }
 }
 
