@@ -43,7 +43,7 @@ const CACHE_PAGES: usize = 98_304;
 /// million keys was not found, although there was room for all.
 const WAYS: usize = 12;
 
-/// Replaced pages that wait to be given up, at most: as many as two large blocks replace.
+/// Replaced pages that wait to be given up, at most: some ten megabytes.
 const REPLACED_PAGES: usize = 8192;
 
 /// Sets that are looked at together, so that memory brings them together.

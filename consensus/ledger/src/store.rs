@@ -114,8 +114,8 @@ impl Write {
 }
 
 /// Keys and values of a block, made one after the other: many share a piece of memory. There are thousands, and
-/// to ask for memory for each, and to give it back from another thread, took a tenth of what executing a block
-/// takes. Whoever keeps one of them for long should copy it, since it keeps its neighbours.
+/// memory would be asked for each of them, and given back from another thread. Whoever keeps one of them for long
+/// should copy it, since it keeps its neighbours.
 #[derive(Debug, Default)]
 pub struct Pieces {
     done: Vec<Bytes>,
@@ -254,6 +254,7 @@ impl MemoryStore {
         for write in writes {
             let entries = Arc::make_mut(self.columns.entry(write.column).or_default());
             match &write.value {
+                // Copied: what is kept for long should not keep the neighbours that it was made with.
                 Some(value) => entries.insert(write.key.to_vec(), Bytes::copy_from_slice(value)),
                 None => entries.remove(&write.key[..]),
             };
