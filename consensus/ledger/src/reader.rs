@@ -182,6 +182,11 @@ impl PageCache {
         }
     }
 
+    /// Reads a little of a path's set.
+    fn look(&self, path: &Path) -> usize {
+        usize::from(self.sets[self.place(path).0].tags[0])
+    }
+
     /// The page kept at a path, whatever wrote it.
     fn peek(&self, path: &Path) -> Option<&Page> {
         let (set, tag) = self.place(path);
@@ -195,14 +200,14 @@ impl PageCache {
     /// There is more of it than the processor's caches hold, and each page is found by the one before it: to
     /// update one key after the other is to wait for memory again and again. Here one thing of many pages is
     /// looked at, then the next, and the processor has them brought at once.
-    fn fetch(&self, path: &Path, changes: &[Change]) {
+    fn prefetch(&self, path: &Path, changes: &[Change]) {
         let mut level = vec![(*path, changes)];
         let ends = self.replaced.iter().take(changes.len());
         let ends = ends.chain(self.replaced.iter().rev().take(changes.len()));
-        let mut seen = ends.fold(0, |seen, page| seen ^ Arc::strong_count(page) as u64);
+        let mut seen = ends.fold(0, |seen, page| seen ^ Arc::strong_count(page));
         while !level.is_empty() {
             for (path, _) in &level {
-                seen ^= u64::from(self.sets[self.place(path).0].tags[0]);
+                seen ^= self.look(path);
             }
             let mut pages: Vec<(&Page, &[Change])> = Vec::with_capacity(level.len());
             pages.extend(level.iter().filter_map(|(path, changes)| Some((self.peek(path)?, *changes))));
@@ -219,9 +224,8 @@ impl PageCache {
     pub(crate) fn commit(&mut self, layer: &Layer) {
         self.replaced.clear();
         for written in layer.pages.chunks(AT_ONCE) {
-            let look = |seen, Written { path, page, .. }: &Written| {
-                seen ^ usize::from(self.sets[self.place(path).0].tags[0]) ^ Arc::strong_count(page)
-            };
+            let look =
+                |seen, Written { path, page, .. }: &Written| seen ^ self.look(path) ^ Arc::strong_count(page);
             std::hint::black_box(written.iter().fold(0, look));
             for written in written {
                 self.insert(Arc::clone(&written.page));
@@ -261,9 +265,9 @@ impl<'a, S: Store> Reader<'a, S> {
     }
 
     /// Says that these changes, which lie below `path`, are about to be made.
-    pub(crate) fn expect(&self, path: &Path, changes: &[Change]) {
+    pub(crate) fn prefetch(&self, path: &Path, changes: &[Change]) {
         if let Some(cache) = &self.cache {
-            cache.fetch(path, changes);
+            cache.prefetch(path, changes);
         }
     }
 
@@ -325,7 +329,7 @@ fn damaged(version: Height, path: &Path, what: &str) -> StoreError {
 }
 
 /// The length of a value's key in the store.
-pub(crate) const VALUE_KEY: usize = 40;
+const VALUE_KEY: usize = 40;
 
 /// Appends the key of a value in the store.
 pub(crate) fn value_key_into(version: Height, key: &Hash, out: &mut Vec<u8>) {
@@ -389,21 +393,15 @@ mod tests {
         let mut store = crate::store::MemoryStore::new();
         let mut cache = PageCache::default();
         let mut root = Slot::Empty;
-        // All keys, then many of them, then few, and none of the last.
-        for (height, every) in [(1, 1), (2, 3), (3, 7), (4, 400), (5, 2)] {
+        // All keys, then every third of them, and so on. From the second block on some of them go.
+        for (height, step) in [(1, 1), (2, 3), (3, 7), (4, 400), (5, 2)] {
             let height = Height(height);
-            let mut changes: Vec<Change> = (0..6000u32)
-                .step_by(every)
-                .map(|n| (n, Hash::of(&[&n.to_le_bytes()])))
-                .map(|(n, key)| {
-                    (
-                        key,
-                        (n % 5 != 4 || height.0 < 5)
-                            .then(|| leaf_hash(&key, &Hash([n.to_le_bytes()[0]; 32]))),
-                    )
-                })
-                .map(|(key, leaf)| Change { key, leaf })
-                .collect();
+            let change = |n: u32| {
+                let (key, value) = (Hash::of(&[&n.to_le_bytes()]), Hash::of(&[&height.0.to_le_bytes()]));
+                let goes = height.0 > 1 && n % 5 == 4;
+                Change { key, leaf: (!goes).then(|| leaf_hash(&key, &value)) }
+            };
+            let mut changes: Vec<Change> = (0..6000).step_by(step).map(change).collect();
             changes.sort_unstable_by_key(|change| change.key);
             let unapplied = BTreeMap::new();
             let mut cached = Reader::new(&store, &unapplied, BTreeMap::new(), Some(&mut cache));

@@ -55,7 +55,7 @@ const NIBBLES: u8 = 64;
 /// Bits in a key hash: the most siblings in a proof.
 pub(crate) const BITS: usize = 256;
 
-/// Changes whose pages are expected together: few enough that what they need stays in the processor's caches
+/// Changes whose pages are prefetched together: few enough that what they need stays in the processor's caches
 /// until it is their turn.
 const LOT: usize = 128;
 
@@ -285,7 +285,7 @@ pub(crate) fn update<S: Store>(
 ) -> Result<Updated, StoreError> {
     assert!(changes.is_sorted_by(|a, b| a.key < b.key), "changes are ascending and distinct");
     if changes.len() <= LOT {
-        reader.expect(&Path::ROOT, changes);
+        reader.prefetch(&Path::ROOT, changes);
     }
     let guess = 2 * changes.len();
     let stored = Pieces::with_capacity(guess);
@@ -349,7 +349,7 @@ impl<S: Store> Update<'_, '_, S> {
         for group in changes.chunk_by(|a, b| path.nibble_of(&a.key) == path.nibble_of(&b.key)) {
             let nibble = path.nibble_of(&group[0].key);
             if group.len() <= LOT && changes.len() > LOT {
-                self.reader.expect(&path.child(nibble), group);
+                self.reader.prefetch(&path.child(nibble), group);
             }
             let slot = self.subtree(before.slot(nibble), path.child(nibble), group)?;
             if slot != before.slot(nibble) {

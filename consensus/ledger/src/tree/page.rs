@@ -239,15 +239,15 @@ impl Page {
     }
 
     /// Reads a little of every line of memory that an update of the page will read.
-    pub(crate) fn touch(&self) -> u64 {
+    pub(crate) fn touch(&self) -> usize {
         let above = self.above.iter().flat_map(|above| above.hashes.iter().step_by(2));
-        let above = above.fold(0, |seen, hash| seen ^ u64::from(hash.0[0]));
+        let above = above.fold(0, |seen, hash| seen ^ usize::from(hash.0[0]));
         match &self.content {
             Content::Branch(branch) => {
-                branch.entries.iter().fold(above, |seen, entry| seen ^ u64::from(entry.hash.0[0]))
+                branch.entries.iter().fold(above, |seen, entry| seen ^ usize::from(entry.hash.0[0]))
             }
             Content::Bucket(leaves) => {
-                leaves.iter().fold(above, |seen, leaf| seen ^ u64::from(leaf.key.0[0]))
+                leaves.iter().fold(above, |seen, leaf| seen ^ usize::from(leaf.key.0[0]))
             }
         }
     }
