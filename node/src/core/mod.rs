@@ -60,7 +60,7 @@ const PLENTY: usize = 512;
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Transactions executed in one step while catching up, before votes and timers get their turn.
-const CATCH_UP_TRANSACTIONS: usize = 4096;
+const CATCH_UP_TRANSACTIONS: usize = 1024;
 
 /// Bytes of blocks served to one peer in a second; above that its requests go unanswered.
 const SERVED_BYTES_PER_SECOND: u64 = 128 << 20;

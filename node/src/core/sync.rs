@@ -54,7 +54,8 @@ pub const REQUESTS_PER_PEER: usize = 2;
 pub const BUFFER_BYTES: usize = 64 << 20;
 /// How long we may be a little behind before blocks are fetched.
 pub const GRACE: Duration = Duration::from_millis(200);
-/// How long an answer may take; doubles with each failure of the peer, up to [`TIMEOUT_CAP`].
+/// How long an answer may take; doubles with each failure of the peer, up to [`TIMEOUT_CAP`]. Time counts from the
+/// request, or from when another answer was last taken.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest an answer may take.
 pub const TIMEOUT_CAP: Duration = Duration::from_secs(8);
@@ -128,6 +129,8 @@ struct Peer {
 struct InFlight {
     request: BlockRequest,
     deadline: Duration,
+    /// It is never put off beyond this.
+    latest: Duration,
 }
 
 #[derive(Debug)]
@@ -290,6 +293,7 @@ impl Sync {
 
     /// An answer came.
     pub fn blocks(&mut self, from: ValidatorIndex, blocks: Vec<VerifiedBlock>, now: Duration) {
+        self.put_off(now);
         let Some((first, last)) = self.asked_range(from, &blocks) else {
             // An honest peer's answer may come so late that we have forgotten the request: reported,
             // not punished, and never used.
@@ -310,6 +314,14 @@ impl Sync {
             self.settle(now);
         }
         self.assign(now);
+    }
+
+    /// An answer was taken: others may have waited behind it, to be verified or to be taken, for as long as
+    /// executing what came before them takes. They get their time again, up to the longest.
+    fn put_off(&mut self, now: Duration) {
+        for in_flight in &mut self.in_flight {
+            in_flight.deadline = in_flight.deadline.max(now + TIMEOUT).min(in_flight.latest);
+        }
     }
 
     /// Finds the request that an answer belongs to, and closes it for good.
@@ -551,7 +563,7 @@ impl Sync {
         peer.asked += 1;
         peer.last_asked = asked_ever;
         let timeout = TIMEOUT.saturating_mul(1 << peer.failures.min(8)).min(TIMEOUT_CAP);
-        self.in_flight.push(InFlight { request, deadline: now + timeout });
+        self.in_flight.push(InFlight { request, deadline: now + timeout, latest: now + TIMEOUT_CAP });
         self.outgoing.push(request);
     }
 

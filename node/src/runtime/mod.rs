@@ -260,6 +260,7 @@ impl Running {
         let Storage { store, guard, standing, held } =
             open_storage(data, guard, founding.chain(), config.storage.clone()).await?;
         log_standing(&standing);
+        store.read_ahead();
         let disk = Arc::<Disk>::default();
         Writer::prepare(&store, &disk).map_err(crate::core::OpenError::Store)?;
 

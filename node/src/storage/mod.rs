@@ -391,16 +391,16 @@ impl RocksStore {
 
     /// Gives back what the system's cache has of new table files that nobody reads. Returns their names.
     fn look_at_tables(&self, db: &DB) -> Vec<String> {
-        let table = |file: rocksdb::LiveFile| Table {
-            column: file.column_family_name,
-            name: file.name,
-            bytes: file.size as u64,
-        };
         // If they cannot be listed now, they may be after the next write.
-        db.live_files().map_or_else(
-            |_| Vec::new(),
-            |files| self.inner.cache.look(files.into_iter().map(table).collect()),
-        )
+        tables(db).map_or_else(Vec::new, |tables| self.inner.cache.look(tables))
+    }
+
+    /// Has the newest pages of the state read into the system's cache, which takes its time: for who is about to
+    /// execute blocks. Returns the names of the table files that are read.
+    pub fn read_ahead(&self) -> Vec<String> {
+        let guard = self.read();
+        let tables = guard.as_ref().and_then(tables);
+        tables.map_or_else(Vec::new, |tables| self.inner.cache.read_state(tables))
     }
 
     /// Closes the database and opens it again, for when RocksDB does not recover by itself from a
@@ -511,6 +511,16 @@ fn open_db(data: &Path, config: &config::Storage, create: bool) -> Result<DB, Op
     let families = options::columns(config);
     DB::open_cf_descriptors(&options, data.join("db"), families)
         .map_err(|error| OpenError::rocks(data, &error))
+}
+
+/// All table files; `None` if they cannot be listed now.
+fn tables(db: &DB) -> Option<Vec<Table>> {
+    let table = |file: rocksdb::LiveFile| Table {
+        column: file.column_family_name,
+        name: file.name,
+        bytes: file.size as u64,
+    };
+    Some(db.live_files().ok()?.into_iter().map(table).collect())
 }
 
 fn family(db: &DB, column: Column) -> Result<&rocksdb::ColumnFamily, StoreError> {

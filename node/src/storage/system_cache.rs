@@ -9,12 +9,18 @@
 //!   the disk, and stays once it was read. Where much is read back, as from the state once it outgrows the
 //!   ledger's cache, all stays.
 //!
+//! A node that starts has none of the state's pages in its own cache, and the system may have given them to others.
+//! Whoever executes then waits for the disk at each key, one after the other. So the newest of them are
+//! read through at once, in the order in which they lie on the disk.
+//!
 //! All this is advice to the system: if it cannot be given, the pages stay.
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use quorate_ledger::Column;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,6 +32,12 @@ const BETWEEN_LOOKS: u64 = 16 << 20;
 
 /// What reading an entry takes from a table file at least: a block of the columns that are read at random.
 const LEAST_READ: u64 = 4 << 10;
+
+/// Bytes of table files that are read through at a start: the newest pages of a state of a million keys, several times.
+const READ_AT_START: u64 = 1 << 30;
+
+/// Bytes that are read at once then.
+const READ_AT_ONCE: usize = 256 << 10;
 
 /// The files of a database in the system's cache.
 #[derive(Debug)]
@@ -56,6 +68,21 @@ impl SystemCache {
     pub(super) fn of(directory: PathBuf) -> SystemCache {
         let [log, looked, newest] = [const { AtomicU64::new(0) }; 3];
         SystemCache { directory, log, looked, newest, read: [const { AtomicU64::new(0) }; Column::ALL.len()] }
+    }
+
+    /// Reads the newest pages of the state through, on a thread of its own. Returns the names of their files.
+    pub(super) fn read_state(&self, tables: Vec<Table>) -> Vec<String> {
+        let names = newest_of_state(tables, READ_AT_START);
+        let paths: Vec<PathBuf> = names.iter().map(|name| self.directory.join(name)).collect();
+        let reader = std::thread::Builder::new().name("read-ahead".to_owned()).spawn(move || {
+            for path in paths {
+                if let Err(error) = read_through(&path) {
+                    tracing::debug!(path = %path.display(), %error, "not read ahead; the database will say more of it");
+                }
+            }
+        });
+        // Without a thread they are read when they are needed.
+        reader.map_or_else(|_| Vec::new(), |_| names)
     }
 
     /// An entry of so many bytes was read, in the column and perhaps from a table file.
@@ -113,11 +140,41 @@ impl SystemCache {
     }
 }
 
+/// Of the table files with the state's pages the newest that are `most` bytes together, or one: paths in the
+/// database's directory.
+fn newest_of_state(tables: Vec<Table>, most: u64) -> Vec<String> {
+    let of_state = tables.into_iter().filter(|table| table.column == Column::Nodes.name());
+    let numbered = of_state.filter_map(|table| Some((number(Path::new(&table.name), ".sst")?, table)));
+    let mut tables: Vec<(u64, Table)> = numbered.collect();
+    tables.sort_unstable_by_key(|(number, _)| Reverse(*number));
+    let mut bytes = 0u64;
+    let newest = tables.into_iter().take_while(|(_, table)| {
+        let fits = bytes == 0 || bytes.saturating_add(table.bytes) <= most;
+        bytes = bytes.saturating_add(table.bytes);
+        fits
+    });
+    newest.map(|(_, table)| table.name.trim_start_matches('/').to_owned()).collect()
+}
+
 /// Gives back the pages of a file that are on the disk; the system keeps what it has not written.
 fn give_back(path: &Path) -> bool {
     // 0, 0: from the beginning to the end.
     let advise = |file| posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     File::open(path).is_ok_and(|file| advise(file).is_ok())
+}
+
+/// Reads a file, so that the system has its pages; how many bytes it has. Advised to read all of it, the system
+/// would stop after some megabytes.
+fn read_through(path: &Path) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; READ_AT_ONCE];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(bytes),
+            more => bytes += more as u64,
+        }
+    }
 }
 
 /// The number in the name of a file: RocksDB counts its files upwards.
@@ -190,6 +247,30 @@ mod tests {
         tables.push(Table { column: "other".into(), name: "/000098.sst".into(), bytes: 9 });
         tables.push(Table { column: "nodes".into(), name: "/x.sst".into(), bytes: 9 });
         assert_eq!(given(&tables), [""; 0]);
+    }
+
+    #[test]
+    fn the_newest_tables_of_the_state_are_read_at_a_start() {
+        let table = |column: Column, number: u64, bytes: u64| Table {
+            column: column.name().to_owned(),
+            name: format!("/{number:06}.sst"),
+            bytes,
+        };
+        let mut tables: Vec<Table> =
+            [8, 12, 100_003, 9].map(|number| table(Column::Nodes, number, 40)).to_vec();
+        tables.push(table(Column::Bodies, 200_000, 1));
+        tables.push(Table { column: "nodes".into(), name: "/x.sst".into(), bytes: 1 });
+        let newest = |most| newest_of_state(tables.clone(), most);
+        assert_eq!(newest(1000), ["100003.sst", "000012.sst", "000009.sst", "000008.sst"]);
+        assert_eq!(newest(100), ["100003.sst", "000012.sst"], "as many as fit");
+        assert_eq!(newest(10), ["100003.sst"], "one, however large");
+        assert_eq!(newest_of_state(Vec::new(), 1000), [""; 0]);
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("000007.sst");
+        fs::write(&path, vec![7; READ_AT_ONCE + 1]).unwrap();
+        assert_eq!(read_through(&path).unwrap(), READ_AT_ONCE as u64 + 1);
+        assert!(read_through(&directory.path().join("000008.sst")).is_err());
     }
 
     #[test]

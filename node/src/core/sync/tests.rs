@@ -298,6 +298,33 @@ fn a_certificate_starts_it_whatever_is_claimed() {
     assert_eq!(requests.first().map(|request| (request.peer, request.from)), Some((v(2), Height(1))));
 }
 
+/// Whoever executes slowly takes one answer in a second, though all of them came soon.
+#[test]
+fn answers_that_wait_for_their_turn_are_not_late() {
+    let mut world = World::new(&[Kind::Honest; 3], chain(600, 0, 40_000, |_| true));
+    let most = 3 * REQUESTS_PER_PEER as u64;
+    assert_eq!(most, 6, "as many as are in flight");
+    world.latency = |_, sent| ms(1000 * (sent + 1).min(6));
+    world.connect();
+    assert_eq!(world.sync.in_flight.len() as u64, most);
+    let took = world.finish(ms(60_000));
+    assert!(took > 2 * TIMEOUT, "{took:?}");
+    assert_eq!(world.faults, []);
+}
+
+/// Others may answer all the time: it does not give a silent peer more than the longest that anyone gets.
+#[test]
+fn a_silent_peer_is_put_off_no_longer_than_the_cap() {
+    let mut world = World::new(&[Kind::Silent, Kind::Honest, Kind::Honest], chain(600, 0, 40_000, |_| true));
+    world.latency = |_, sent| ms(1000 * (sent + 1).min(4));
+    world.connect();
+    while world.faults.is_empty() {
+        assert!(world.step(ms(60_000)), "nobody is blamed");
+    }
+    assert_eq!(world.faults[0], (v(1), SyncFault::Timeout));
+    assert!((TIMEOUT..=TIMEOUT_CAP).contains(&world.now), "{:?}", world.now);
+}
+
 #[test]
 fn blocks_without_their_own_certificate_wait_for_a_later_one() {
     let truth = chain(8, 0, 10, |_| false);
