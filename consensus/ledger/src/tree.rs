@@ -287,23 +287,24 @@ pub(crate) fn update<S: Store>(
     if changes.len() <= LOT {
         reader.prefetch(&Path::ROOT, changes);
     }
-    let guess = 2 * changes.len();
-    let stored = Pieces::with_capacity(guess);
-    let mut update = Update { reader, height, pages: Vec::with_capacity(guess), stored };
+    let stored = Pieces::with_capacity(2 * changes.len());
+    let mut update = Update { reader, height, levels: Vec::new(), stored, made: 0 };
     let root = update.subtree(root, Path::ROOT, changes)?;
-    let written = update.pages.into_iter().zip(update.stored.finish());
-    let written = written.map(|((path, page), stored)| Written { path, page, stored });
-    let mut pages: Vec<Written> = written.collect();
-    pages.sort_unstable_by_key(|written| written.path);
-    Ok(Updated { root, pages })
+    let mut stored = update.stored.finish();
+    // Within a level they were made in the order of their paths, and whatever lies deeper has the longer path.
+    let pages = update.levels.into_iter().flatten();
+    let pages = pages.map(|(path, page, at)| Written { path, page, stored: std::mem::take(&mut stored[at]) });
+    Ok(Updated { root, pages: pages.collect() })
 }
 
 struct Update<'a, 'r, S> {
     reader: &'a mut Reader<'r, S>,
     height: Height,
-    pages: Vec<(Path, Arc<Page>)>,
-    /// What is stored of each.
+    /// The pages made, by the length of their paths, each with its place in `stored`.
+    levels: Vec<Vec<(Path, Arc<Page>, usize)>>,
+    /// What is stored of each, in the order of making.
     stored: Pieces,
+    made: usize,
 }
 
 impl<S: Store> Update<'_, '_, S> {
@@ -419,7 +420,12 @@ impl<S: Store> Update<'_, '_, S> {
     fn write(&mut self, path: Path, content: Content, before: Option<Before<'_>>) -> Slot {
         let (page, hash) = Page::hashed(path, self.height, content, before);
         self.stored.add(|out| page.encode_into(out));
-        self.pages.push((path, Arc::new(page)));
+        let level = usize::from(path.nibbles);
+        if self.levels.len() <= level {
+            self.levels.resize_with(level + 1, Vec::new);
+        }
+        self.levels[level].push((path, Arc::new(page), self.made));
+        self.made += 1;
         Slot::Page { hash, version: self.height }
     }
 }

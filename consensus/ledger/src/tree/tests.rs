@@ -40,6 +40,7 @@ impl Tree {
             .map(|(key, value)| Change { key: *key, leaf: value.map(|value| leaf_hash(key, &value)) })
             .collect();
         let updated = update(&mut Reader::of_store(&self.store), self.root(), &changes, height).unwrap();
+        assert!(updated.pages.is_sorted_by(|a, b| a.path < b.path), "ascending by path, each once");
         for Written { path, stored, .. } in &updated.pages {
             self.store.apply(&[Write::put(Column::Nodes, path.store_key(height), stored.clone())]);
         }
