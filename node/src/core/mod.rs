@@ -59,7 +59,8 @@ const PLENTY: usize = 512;
 /// How often what has expired is looked for, in a chain that stands still.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Transactions executed in one step while catching up, before votes and timers get their turn.
+/// Transactions executed in one step while catching up, unless one block has more, before votes, timers and the
+/// next answer get their turn.
 const CATCH_UP_TRANSACTIONS: usize = 1024;
 
 /// Bytes of blocks served to one peer in a second; above that its requests go unanswered.

@@ -293,13 +293,13 @@ impl Sync {
 
     /// An answer came.
     pub fn blocks(&mut self, from: ValidatorIndex, blocks: Vec<VerifiedBlock>, now: Duration) {
-        self.put_off(now);
         let Some((first, last)) = self.asked_range(from, &blocks) else {
             // An honest peer's answer may come so late that we have forgotten the request: reported,
             // not punished, and never used.
             self.faults.push((from, SyncFault::Unasked));
             return;
         };
+        self.put_off(now);
         let in_order = blocks
             .iter()
             .zip(first.0..=last.0)

@@ -395,7 +395,7 @@ impl RocksStore {
         tables(db).map_or_else(Vec::new, |tables| self.inner.cache.look(tables))
     }
 
-    /// Has the newest pages of the state read into the system's cache, which takes its time: for who is about to
+    /// Has the newest pages of the state read into the system's cache, on a thread of its own: for whoever is about to
     /// execute blocks. Returns the names of the table files that are read.
     pub fn read_ahead(&self) -> Vec<String> {
         let guard = self.read();

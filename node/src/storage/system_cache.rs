@@ -9,9 +9,9 @@
 //!   the disk, and stays once it was read. Where much is read back, as from the state once it outgrows the
 //!   ledger's cache, all stays.
 //!
-//! A node that starts has none of the state's pages in its own cache, and the system may have given them to others.
-//! Whoever executes then waits for the disk at each key, one after the other. So the newest of them are
-//! read through at once, in the order in which they lie on the disk.
+//! A node that starts has none of the state's pages in its own cache, and the system may have dropped them. Executing
+//! then waits for the disk at each key, one after the other. So the newest of them are read through at once, in the
+//! order in which they lie on the disk.
 //!
 //! All this is advice to the system: if it cannot be given, the pages stay.
 
@@ -33,7 +33,7 @@ const BETWEEN_LOOKS: u64 = 16 << 20;
 /// What reading an entry takes from a table file at least: a block of the columns that are read at random.
 const LEAST_READ: u64 = 4 << 10;
 
-/// Bytes of table files that are read through at a start: the newest pages of a state of a million keys, several times.
+/// Bytes of table files that are read through at a start: enough for the state of some millions of keys.
 const READ_AT_START: u64 = 1 << 30;
 
 /// Bytes that are read at once then.

@@ -379,6 +379,22 @@ fn a_disk_that_was_full_loses_nothing_and_goes_on() {
 }
 
 #[test]
+fn tables_of_the_state_are_read_ahead() {
+    let place = Place::new();
+    let storage = place.open().unwrap();
+    let store = &storage.store;
+    assert_eq!(store.read_ahead(), [""; 0], "there are none");
+    store.apply(&[Write { column: Column::Nodes, ..put(1, 1000) }, put(1, 1000)], true).unwrap();
+    store.close().unwrap();
+    assert_eq!(store.read_ahead(), [""; 0], "it is closed");
+    store.reopen().unwrap();
+    let tables = store.read().as_ref().unwrap().live_files().unwrap();
+    let of_state = tables.iter().filter(|table| table.column_family_name == Column::Nodes.name());
+    let names: Vec<&str> = of_state.map(|table| table.name.trim_start_matches('/')).collect();
+    assert_eq!((store.read_ahead(), names.len()), (names.iter().map(|name| name.to_string()).collect(), 1));
+}
+
+#[test]
 fn tables_that_nobody_reads_leave_the_systems_cache() {
     let place = Place::new();
     let storage = place.open().unwrap();
