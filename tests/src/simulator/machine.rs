@@ -188,6 +188,9 @@ impl Machine {
     ) -> Result<Standing, String> {
         let chain = consortium.genesis.chain;
         let founded = self.disk.is_empty();
+        // RocksDB writes what it finds in its log to table files, and syncs those, before it is open: votes that were
+        // written and not synced when the process was killed may be said again.
+        self.disk.sync();
         let held = self.disk.get(Column::Votes, GUARD_KEY).map_err(|error| error.to_string())?;
         let held: Guard = match held {
             Some(bytes) => codec::decode(&bytes, 32).map_err(|error| error.to_string())?,
