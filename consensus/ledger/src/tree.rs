@@ -304,6 +304,7 @@ struct Update<'a, 'r, S> {
     levels: Vec<Vec<(Path, Arc<Page>, usize)>>,
     /// What is stored of each, in the order of making.
     stored: Pieces,
+    /// How many were made.
     made: usize,
 }
 

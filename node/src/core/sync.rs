@@ -14,7 +14,8 @@
 //! - **When.** At once when f+1 validators claim, or a certificate proves, a height out of the
 //!   window's reach; otherwise when we have been behind someone for [`GRACE`] without a commit, since
 //!   ordinary commits come by votes.
-//! - **Failure.** No answer in time, an empty one, a wrong one: the range goes to another peer, and
+//! - **Failure.** No answer in time (others that are taken meanwhile put it off, up to [`TIMEOUT_CAP`], for it may
+//!   wait behind them), an empty one, a wrong one: the range goes to another peer, and
 //!   this one rests for [`REST`], twice as long each further time up to [`REST_CAP`]. What it delivers
 //!   late is still welcome. Delivering blocks that prove final wipes its record. As rests end, one
 //!   honest peer among any number of liars is enough, later if not sooner.

@@ -21,7 +21,9 @@
 //! # Writing
 //!
 //! One thread writes. Each batch is atomic; a synced one survives power loss before
-//! [`RocksStore::apply`] returns. Readers on any thread see a batch wholly or not at all. What nobody reads leaves
+//! [`RocksStore::apply`] returns. One that was written and not synced when the process was killed is read back at
+//! the next start, and synced by that: RocksDB writes what its log held to table files before it is open (so
+//! `avoid_flush_during_recovery` stays off). Votes found there may therefore be said again. Readers on any thread see a batch wholly or not at all. What nobody reads leaves
 //! the system's cache (module `system_cache`).
 
 mod format;

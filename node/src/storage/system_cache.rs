@@ -13,7 +13,7 @@
 //! then waits for the disk at each key, one after the other. So the newest of them are read through at once, in the
 //! order in which they lie on the disk.
 //!
-//! All this is advice to the system: if it cannot be given, the pages stay.
+//! None of this is needed: if advice cannot be given, the pages stay, and what cannot be read ahead is read later.
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use quorate_ledger::Column;
@@ -33,7 +33,7 @@ const BETWEEN_LOOKS: u64 = 16 << 20;
 /// What reading an entry takes from a table file at least: a block of the columns that are read at random.
 const LEAST_READ: u64 = 4 << 10;
 
-/// Bytes of table files that are read through at a start: enough for the state of some millions of keys.
+/// Bytes of table files that are read through at a start, at most: a larger state is read as it is needed.
 const READ_AT_START: u64 = 1 << 30;
 
 /// Bytes that are read at once then.
