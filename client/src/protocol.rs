@@ -14,7 +14,7 @@ use quorate_ledger::{Refusal, StateKey, StateProof};
 use quorate_types::block::Block;
 use quorate_types::hash::{BlockHash, ChainId, TransactionId};
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
-use quorate_types::receipt::{Finality, Inclusion, Receipt};
+use quorate_types::receipt::{Finality, Inclusions, Receipt};
 use serde::{Deserialize, Serialize};
 
 /// The longest frame a client may send, in bytes.
@@ -115,8 +115,8 @@ pub enum Response {
 pub struct CommittedBatch {
     /// Proves the block.
     pub finality: Finality,
-    /// The place and outcome of each transaction.
-    pub inclusions: Vec<(TransactionId, Inclusion)>,
+    /// The place and outcome of each transaction, proven together.
+    pub inclusions: Inclusions,
 }
 
 /// Why a node will not take a transaction.

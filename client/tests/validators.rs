@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use Behaviour::{Cutter, Down, Honest, Liar, Refuser, Silent};
+use Behaviour::{Cutter, Down, Honest, Liar, Misreporter, Refuser, Silent};
 
 fn client_of(validators: &Validators, nodes: &[&str]) -> Client {
     let options = Options {
@@ -72,7 +72,7 @@ async fn submits_and_reads_with_proofs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_honest_validator_is_enough() {
-    for others in [Down, Silent, Liar] {
+    for others in [Down, Silent, Liar, Misreporter] {
         let validators = start([others, others, Honest, others]);
         let client = client_of(&validators, &[]);
         assert_eq!(submit(&client, namespace()).await.unwrap(), Outcome::Applied, "{others:?}");
@@ -186,7 +186,13 @@ async fn bulk(client: &Client, count: u64, in_flight: usize) -> (Vec<u64>, u64) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bulk_settles_every_line_once() {
-    for behaviours in [[Honest; 4], [Honest, Down, Silent, Liar], [Cutter, Refuser, Honest, Liar]] {
+    let mixed = [
+        [Honest; 4],
+        [Honest, Down, Silent, Liar],
+        [Cutter, Refuser, Honest, Liar],
+        [Misreporter, Misreporter, Honest, Misreporter],
+    ];
+    for behaviours in mixed {
         let validators = start(behaviours);
         validators.commit(namespace());
         let client = client_of(&validators, &[]);

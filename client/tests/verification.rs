@@ -13,7 +13,7 @@ use quorate_types::codec;
 use quorate_types::hash::{ChainId, Hash, TransactionId};
 use quorate_types::ids::{Height, ValidatorIndex};
 use quorate_types::outcome::Outcome;
-use quorate_types::receipt::{Receipt, ReceiptError};
+use quorate_types::receipt::{Inclusions, Receipt, ReceiptError};
 use quorate_types::transaction::TransactionError;
 
 #[test]
@@ -50,6 +50,41 @@ fn a_receipt_of_another_transaction_chain_or_consortium_is_refused() {
 }
 
 /// Height of the receipt, what is done to it, and which error names that.
+#[test]
+fn each_tampered_part_of_a_batch_is_named() {
+    let chain = eight_blocks();
+    let made = chain.made(3);
+    let all: Vec<usize> = (0..made.ids.len()).collect();
+    assert!(all.len() > 2, "there is a proof to bend");
+    let finality = chain.finality(3);
+    let verdict = |inclusions: &Inclusions| inclusions.verify(&finality.header, &finality.result);
+    for indexes in [&all[..1], &all[1..], &all[..]] {
+        let true_ones = chain.inclusions(3, indexes);
+        assert_eq!(verdict(&true_ones), Ok(()));
+        let tampered = |tamper: &dyn Fn(&mut Inclusions)| {
+            let mut inclusions = true_ones.clone();
+            tamper(&mut inclusions);
+            verdict(&inclusions).unwrap_err()
+        };
+        let of_place = |error| matches!(error, ReceiptError::TransactionPath(_));
+        let of_outcome = |error| matches!(error, ReceiptError::OutcomePath(_));
+        let failed = || Outcome::Failed { operation: 9, reason: quorate_types::outcome::Failure::NotWriter };
+        assert!(of_place(tampered(&|i| i.places[0].index ^= 1)));
+        assert!(of_place(tampered(&|i| i.places[0].record.transaction.0.0[0] ^= 1)));
+        assert!(of_place(tampered(&|i| i.places.push(i.places[0].clone()))));
+        assert!(of_place(tampered(&|i| i.transactions.push(Hash::ZERO))));
+        assert!(of_outcome(tampered(&|i| i.places[0].record.outcome = failed())));
+        assert!(of_outcome(tampered(&|i| i.outcomes.push(Hash::ZERO))));
+        if let [_, ..] = true_ones.outcomes[..] {
+            assert!(of_place(tampered(&|i| i.transactions[0].0[0] ^= 1)));
+            assert!(of_outcome(tampered(&|i| i.outcomes[0].0[0] ^= 1)));
+            assert!(of_outcome(tampered(&|i| i.outcomes.truncate(i.outcomes.len() - 1))));
+        }
+        let alone = true_ones.only().is_some();
+        assert_eq!(alone, indexes.len() == 1, "several are no single inclusion");
+    }
+}
+
 type Case = (u64, fn(&mut Receipt), fn(&ReceiptError) -> bool);
 
 #[test]

@@ -67,9 +67,9 @@ impl Signed {
         self.signed.transaction.expires_at
     }
 
-    /// The receipt that a batch gives for this transaction, unchecked.
+    /// The receipt that a batch gives for this transaction, unchecked; `None` if it is about another, or about more.
     fn receipt_from(&self, batch: CommittedBatch) -> Option<Receipt> {
-        let (_, inclusion) = batch.inclusions.into_iter().find(|(id, _)| *id == self.id)?;
+        let (_, inclusion) = batch.inclusions.only().filter(|(id, _)| *id == self.id)?;
         Some(Receipt { transaction: (*self.signed).clone(), inclusion, finality: batch.finality })
     }
 }

@@ -17,10 +17,9 @@ use quorate_types::hash::{BlockHash, ResultHash, TransactionId};
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
 use quorate_types::keys::SecretKey;
 use quorate_types::member::Role;
-use quorate_types::merkle::{Tree, leaf_hash};
 use quorate_types::outcome::{Outcome, OutcomeRecord};
 use quorate_types::parameters::Parameters;
-use quorate_types::receipt::{Finality, Inclusion, Receipt};
+use quorate_types::receipt::{BlockTrees, Finality, Inclusion, Inclusions, Place, Receipt};
 use quorate_types::transaction::{
     Operation, SignedTransaction, Transaction, VerifiedTransaction, verify_transaction,
 };
@@ -200,21 +199,17 @@ impl Chain {
         }
     }
 
-    pub fn inclusion(&self, height: u64, index: usize) -> Inclusion {
+    pub fn inclusions(&self, height: u64, indexes: &[usize]) -> Inclusions {
         let made = self.made(height);
-        let ids = Tree::new(made.ids.iter().map(|id| leaf_hash(&id.0.0)).collect());
-        let records = made
-            .ids
-            .iter()
-            .zip(&made.outcomes)
-            .map(|(id, outcome)| OutcomeRecord { transaction: *id, outcome: outcome.clone() }.leaf());
-        let records = Tree::new(records.collect());
-        Inclusion {
-            index: u32::try_from(index).unwrap(),
-            transaction_path: ids.inclusion_proof(index).unwrap(),
-            outcome: made.outcomes[index].clone(),
-            outcome_path: records.inclusion_proof(index).unwrap(),
-        }
+        let place = |index: &usize| Place {
+            index: u32::try_from(*index).unwrap(),
+            record: OutcomeRecord { transaction: made.ids[*index], outcome: made.outcomes[*index].clone() },
+        };
+        BlockTrees::new(&made.ids, &made.outcomes).inclusions(indexes.iter().map(place).collect()).unwrap()
+    }
+
+    pub fn inclusion(&self, height: u64, index: usize) -> Inclusion {
+        self.inclusions(height, &[index]).only().unwrap().1
     }
 
     pub fn receipt(&self, height: u64, index: usize) -> Receipt {

@@ -12,7 +12,9 @@ use quorate_transport::{ClientStream, Config, Directory, Inbox, Node};
 use quorate_types::codec;
 use quorate_types::hash::TransactionId;
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
+use quorate_types::outcome::{Failure, Outcome};
 use quorate_types::transaction::{VerifiedTransaction, verify_transaction};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,6 +34,8 @@ pub enum Behaviour {
     Refuser,
     /// Commits what it is handed, and cuts the stream instead of saying so.
     Cutter,
+    /// Commits what it is handed, and says of one transaction that it failed.
+    Misreporter,
 }
 
 pub struct Shared {
@@ -238,6 +242,10 @@ async fn submissions(stream: &mut ClientStream, shared: &Shared, behaviour: Beha
             return None;
         }
         for mut batch in batches {
+            if behaviour == Behaviour::Misreporter {
+                let outcome = &mut batch.inclusions.places[0].record.outcome;
+                *outcome = Outcome::Failed { operation: 0, reason: Failure::NotWriter };
+            }
             if behaviour == Behaviour::Liar {
                 batch.finality.certificate.signatures[0].1.0[0] ^= 1;
             }
@@ -258,18 +266,16 @@ fn commit(shared: &Shared, encoded: &[Bytes]) -> Vec<CommittedBatch> {
         chain.commit_at(new, true, wall_clock());
         shared.height.send_replace(chain.height().0);
     }
-    let mut batches: Vec<CommittedBatch> = Vec::new();
+    let mut places: BTreeMap<u64, BTreeSet<usize>> = BTreeMap::new();
     for transaction in &verified {
         let (height, index) = chain.locate(&transaction.id()).unwrap();
-        let inclusion = (transaction.id(), chain.inclusion(height, index));
-        match batches.iter_mut().find(|batch| batch.finality.header.height.0 == height) {
-            Some(batch) => batch.inclusions.push(inclusion),
-            None => {
-                batches.push(CommittedBatch { finality: chain.finality(height), inclusions: vec![inclusion] })
-            }
-        }
+        places.entry(height).or_default().insert(index);
     }
-    batches
+    let batch = |(height, indexes): (u64, BTreeSet<usize>)| {
+        let indexes: Vec<usize> = indexes.into_iter().collect();
+        CommittedBatch { finality: chain.finality(height), inclusions: chain.inclusions(height, &indexes) }
+    };
+    places.into_iter().map(batch).collect()
 }
 
 async fn blocks(stream: &mut ClientStream, shared: &Shared, from: Height, follow: bool) -> Option<()> {

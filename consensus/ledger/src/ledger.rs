@@ -10,13 +10,14 @@ use crate::store::{Column, MemoryStore, Store, StoreError, Write};
 use crate::table;
 use crate::validity::{self, InvalidBlock, Refusal};
 use foldhash::HashSet;
-use quorate_types::block::{BlockResult, Header, transactions_root};
+use quorate_types::block::{BlockResult, Header, transactions_tree};
 use quorate_types::hash::{BlockHash, ChainId, Hash, ResultHash, TransactionId};
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
 use quorate_types::keys::PublicKey;
 use quorate_types::member::Member;
-use quorate_types::merkle;
+use quorate_types::merkle::{self, Tree};
 use quorate_types::outcome::{Outcome, OutcomeRecord};
+use quorate_types::receipt::BlockTrees;
 use quorate_types::transaction::VerifiedTransaction;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,6 +86,8 @@ pub struct Committed {
     pub transactions: Vec<VerifiedTransaction>,
     /// What came of each.
     pub outcomes: Vec<Outcome>,
+    /// What proves where each stands.
+    pub trees: BlockTrees,
     /// What the ledger has to say to the store about it, for one atomic batch.
     pub writes: Vec<Write>,
 }
@@ -256,7 +259,7 @@ impl<S: Store> Ledger<S> {
         if transactions.is_empty() {
             return Ok(Proposed { block: None, skipped });
         }
-        let ids: Vec<TransactionId> = transactions.iter().map(VerifiedTransaction::id).collect();
+        let tree = transactions_tree(transactions.iter().map(VerifiedTransaction::id));
         let header = Header {
             chain: self.genesis.chain,
             height: parent_point.tip.height.next(),
@@ -265,13 +268,13 @@ impl<S: Store> Ledger<S> {
             timestamp,
             parent,
             parent_result: parent_point.tip.result,
-            transactions_root: transactions_root(&ids),
+            transactions_root: tree.root(),
             transaction_count: count,
             history_root: parent_point.log.root(),
             validators: self.validators,
         };
-        let tickets = ascending(tickets);
-        let result = self.execute(&parent_point, header.clone(), header.hash(), &transactions, tickets)?;
+        let body = Body { transactions: &transactions, tree, tickets: ascending(tickets) };
+        let result = self.execute(&parent_point, header.clone(), header.hash(), body)?;
         Ok(Proposed { block: Some((header, transactions, result)), skipped })
     }
 
@@ -312,8 +315,8 @@ impl<S: Store> Ledger<S> {
         }
         let parent = self.point(&header.parent).ok_or(InvalidBlock::UnknownParent(header.parent))?.clone();
         self.check_header(header, &parent, clock)?;
-        let tickets = self.check_body(header, transactions)?;
-        Ok(self.execute(&parent, header.clone(), block, transactions, tickets)?)
+        let body = self.check_body(header, transactions)?;
+        Ok(self.execute(&parent, header.clone(), block, body)?)
     }
 
     /// The result of a pending block, or of the tip.
@@ -351,8 +354,8 @@ impl<S: Store> Ledger<S> {
         self.unapplied.insert(height, layer);
         self.tip = point;
         self.pending.settle(block);
-        let Executed { header, transactions, outcomes, result } = executed;
-        Ok(Committed { header, result, transactions, outcomes, writes })
+        let Executed { header, transactions, outcomes, trees, result } = executed;
+        Ok(Committed { header, result, transactions, outcomes, trees, writes })
     }
 
     /// How many committed blocks are kept in memory until [`Ledger::applied`] says that they are in the store.
@@ -403,12 +406,12 @@ impl<S: Store> Ledger<S> {
         validity::check_time(header.timestamp, parent.tip.timestamp, clock, &self.genesis.parameters)
     }
 
-    /// Checks the transactions of a block whose header is right; returns their tickets, ascending.
-    fn check_body(
+    /// Checks the transactions of a block whose header is right.
+    fn check_body<'a>(
         &self,
         header: &Header,
-        transactions: &[VerifiedTransaction],
-    ) -> Result<Vec<Ticket>, InvalidBlock> {
+        transactions: &'a [VerifiedTransaction],
+    ) -> Result<Body<'a>, InvalidBlock> {
         let parameters = &self.genesis.parameters;
         let found = transactions.len();
         if found as u64 != u64::from(header.transaction_count) {
@@ -427,8 +430,8 @@ impl<S: Store> Ledger<S> {
         if bytes as u64 > u64::from(parameters.max_block_bytes) {
             return Err(InvalidBlock::TooManyBytes { found: bytes, limit: parameters.max_block_bytes });
         }
-        let ids: Vec<TransactionId> = transactions.iter().map(VerifiedTransaction::id).collect();
-        let expected = transactions_root(&ids);
+        let tree = transactions_tree(transactions.iter().map(VerifiedTransaction::id));
+        let expected = tree.root();
         if header.transactions_root != expected {
             return Err(InvalidBlock::WrongTransactionsRoot { found: header.transactions_root, expected });
         }
@@ -439,7 +442,7 @@ impl<S: Store> Ledger<S> {
                 .map_err(|refusal| InvalidBlock::Transaction { index, id: transaction.id(), refusal })?;
             tickets.insert(Ticket::of(transaction));
         }
-        Ok(ascending(tickets))
+        Ok(Body { transactions, tree, tickets: ascending(tickets) })
     }
 
     fn check_transaction(&self, transaction: &VerifiedTransaction, time: Timestamp) -> Result<(), Refusal> {
@@ -478,8 +481,7 @@ impl<S: Store> Ledger<S> {
         parent: &Point,
         header: Header,
         block: BlockHash,
-        transactions: &[VerifiedTransaction],
-        tickets: Vec<Ticket>,
+        Body { transactions, tree, tickets }: Body<'_>,
     ) -> Result<ResultHash, StoreError> {
         let ancestors =
             self.pending.line(&header.parent).map(|block| (block.point.tip.height, &*block.layer)).collect();
@@ -494,9 +496,10 @@ impl<S: Store> Ledger<S> {
             outcomes.push(record.outcome);
         }
         let layer = execution.finish()?;
+        let trees = BlockTrees { transactions: tree, outcomes: Tree::new(leaves) };
         let result = BlockResult {
             state_root: layer.root.hash(),
-            outcomes_root: merkle::root(&leaves),
+            outcomes_root: trees.outcomes.root(),
             next_validators: self.validators,
         };
         let hash = result.hash(&self.genesis.chain);
@@ -504,12 +507,21 @@ impl<S: Store> Ledger<S> {
         let completed = log.append(merkle::leaf_hash(&block.0.0));
         let tip = Tip { height: header.height, block, result: hash, timestamp: header.timestamp };
         let point = Point { tip, result: result.clone(), root: layer.root, log };
-        let executed = Executed { header, transactions: transactions.to_vec(), outcomes, result };
+        let executed = Executed { header, transactions: transactions.to_vec(), outcomes, trees, result };
         let pending = Pending { executed, point, layer: Arc::new(layer), completed, tickets, used: 0 };
         let limit = self.genesis.parameters.window.max(1).saturating_mul(PENDING_WINDOWS);
         self.pending.insert(pending, usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(hash)
     }
+}
+
+/// The transactions of a block that passed every check.
+struct Body<'a> {
+    transactions: &'a [VerifiedTransaction],
+    /// Over their ids.
+    tree: Tree,
+    /// Of each, ascending.
+    tickets: Vec<Ticket>,
 }
 
 fn ascending(tickets: HashSet<Ticket>) -> Vec<Ticket> {

@@ -8,6 +8,7 @@ use quorate_types::hash::{BlockHash, Hash};
 use quorate_types::ids::Height;
 use quorate_types::merkle::Node;
 use quorate_types::outcome::Outcome;
+use quorate_types::receipt::BlockTrees;
 use quorate_types::transaction::VerifiedTransaction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Executed {
     pub transactions: Vec<VerifiedTransaction>,
     /// What came of each.
     pub outcomes: Vec<Outcome>,
+    /// What proves where each stands: the roots in header and result are theirs.
+    pub trees: BlockTrees,
     /// The result that a commit vote signs the hash of.
     pub result: BlockResult,
 }

@@ -4,7 +4,7 @@ use crate::certificate::Certificate;
 use crate::codec;
 use crate::hash::{BlockHash, ChainId, Hash, ResultHash, TransactionId};
 use crate::ids::{Height, Timestamp, ValidatorIndex, View};
-use crate::merkle;
+use crate::merkle::{self, Tree};
 use crate::signed::Domain;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -66,8 +66,17 @@ impl BlockResult {
 
 /// The RFC 6962 root over transaction ids.
 pub fn transactions_root(ids: &[TransactionId]) -> Hash {
-    let leaves: Vec<Hash> = ids.iter().map(|id| merkle::leaf_hash(&id.0.0)).collect();
-    merkle::root(&leaves)
+    merkle::root(&ids.iter().map(transaction_leaf).collect::<Vec<Hash>>())
+}
+
+/// The tree of that root.
+pub fn transactions_tree(ids: impl IntoIterator<Item = TransactionId>) -> Tree {
+    Tree::new(ids.into_iter().map(|id| transaction_leaf(&id)).collect())
+}
+
+/// Hash of the leaf that a transaction is in the tree of its block.
+pub(crate) fn transaction_leaf(id: &TransactionId) -> Hash {
+    merkle::leaf_hash(&id.0.0)
 }
 
 /// A block as it travels to those who catch up or audit: header, bodies, and its certificate.

@@ -45,6 +45,9 @@ pub enum ProofError {
     /// The nodes lead to another root.
     #[error("the proof leads to another root")]
     WrongRoot,
+    /// Leaves that are proven together and are not in ascending order of their indexes.
+    #[error("the leaves are not in ascending order")]
+    NotAscending,
 }
 
 /// Nodes from a leaf's sibling upward.
@@ -121,6 +124,29 @@ impl Tree {
         let siblings = self.levels.iter().enumerate().map(|(height, level)| level.get((index >> height) ^ 1));
         Some(siblings.flatten().copied().collect())
     }
+
+    /// The proof of several leaves at once, whose indexes ascend: the nodes that do not follow from the leaves, level
+    /// by level from the leaves upward, in each by index. Of one leaf it is its inclusion proof. `None` when one is
+    /// out of range, or they do not ascend.
+    pub fn inclusion_proof_of_all(&self, indexes: &[usize]) -> Option<Vec<Hash>> {
+        let in_range = indexes.last().is_none_or(|last| *last < self.levels[0].len());
+        if !in_range || !indexes.is_sorted_by(|a, b| a < b) {
+            return None;
+        }
+        let mut nodes = Vec::new();
+        let mut known = indexes.to_vec();
+        for level in &self.levels {
+            let is_sibling_known = |at: usize| {
+                let neighbour = if known[at] % 2 == 1 { at.checked_sub(1) } else { Some(at + 1) };
+                neighbour.and_then(|at| known.get(at)) == Some(&(known[at] ^ 1))
+            };
+            let missing = (0..known.len()).filter(|at| !is_sibling_known(*at));
+            nodes.extend(missing.filter_map(|at| level.get(known[at] ^ 1)));
+            known.iter_mut().for_each(|index| *index /= 2);
+            known.dedup();
+        }
+        Some(nodes)
+    }
 }
 
 /// Checks that `leaf` is the leaf `index` of the tree of `size` leaves with this root.
@@ -155,6 +181,60 @@ pub fn verify_inclusion(
         return Err(too_few());
     }
     if hash == *root { Ok(()) } else { Err(ProofError::WrongRoot) }
+}
+
+/// Checks that these are leaves of the tree of `size` leaves with this root, each with its index, ascending: a proof
+/// that [`Tree::inclusion_proof_of_all`] made. A node above several of them is hashed once. Of no leaves it shows
+/// nothing, and holds if there is nothing in it.
+///
+/// # Errors
+/// See [`ProofError`]. Too many nodes are refused like too few.
+pub fn verify_inclusions(
+    root: &Hash,
+    leaves: &[(u64, Hash)],
+    size: u64,
+    proof: &[Hash],
+) -> Result<(), ProofError> {
+    let left_over = |used: usize| ProofError::WrongLength { found: proof.len(), expected: used };
+    let Some((index, _)) = leaves.last() else {
+        return if proof.is_empty() { Ok(()) } else { Err(left_over(0)) };
+    };
+    if !leaves.is_sorted_by(|(a, _), (b, _)| a < b) {
+        return Err(ProofError::NotAscending);
+    }
+    if *index >= size {
+        return Err(ProofError::OutOfRange { index: *index, size });
+    }
+    // From the leaves to the root, a level at a time: `last` is the index of the level's last node.
+    let mut last = size - 1;
+    let mut level = leaves.to_vec();
+    let mut nodes = proof.iter();
+    while last > 0 {
+        let (mut read, mut written) = (0, 0);
+        while let Some(&(index, hash)) = level.get(read) {
+            read += 1;
+            let mut missing = || nodes.next().ok_or(left_over(proof.len() + 1));
+            let above = if index % 2 == 1 {
+                node_hash(missing()?, &hash)
+            } else if let Some((_, right)) = level.get(read).filter(|(next, _)| *next == index + 1) {
+                read += 1;
+                node_hash(&hash, right)
+            } else if index < last {
+                node_hash(&hash, missing()?)
+            } else {
+                hash
+            };
+            level[written] = (index / 2, above);
+            written += 1;
+        }
+        level.truncate(written);
+        last /= 2;
+    }
+    match nodes.len() {
+        0 if level[0].1 == *root => Ok(()),
+        0 => Err(ProofError::WrongRoot),
+        unused => Err(left_over(proof.len() - unused)),
+    }
 }
 
 fn inclusion_length(index: u64, size: u64) -> usize {
@@ -412,6 +492,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn one_leaf_alone_has_the_same_proof_and_none_has_an_empty_one() {
+        for n in 1..40usize {
+            let all = leaves(n);
+            let tree = Tree::new(all.clone());
+            for i in 0..n {
+                assert_eq!(tree.inclusion_proof_of_all(&[i]), tree.inclusion_proof(i), "{i} of {n}");
+            }
+            let everything: Vec<usize> = (0..n).collect();
+            assert_eq!(tree.inclusion_proof_of_all(&everything), Some(Vec::new()));
+            assert_eq!(tree.inclusion_proof_of_all(&[]), Some(Vec::new()));
+            assert_eq!(tree.inclusion_proof_of_all(&[0, n]), None, "out of range");
+            assert_eq!(tree.inclusion_proof_of_all(&[0, 0]), None, "twice");
+            assert_eq!(verify_inclusions(&Hash::ZERO, &[], n as u64, &[]), Ok(()));
+            let said = verify_inclusions(&Hash::ZERO, &[], n as u64, &all[..1]);
+            assert_eq!(said, Err(ProofError::WrongLength { found: 1, expected: 0 }));
+        }
+    }
+
     proptest! {
         #[test]
         fn inclusion_proofs_hold_and_nothing_else_does(n in 1usize..200, seed: u64, flip: usize) {
@@ -430,6 +529,44 @@ mod tests {
                 let mut bent = path.clone();
                 bent[flip % path.len()].0[flip % 32] ^= 1;
                 prop_assert!(verify_inclusion(&top, &all[i], i as u64, size, &bent).is_err());
+            }
+        }
+
+        #[test]
+        fn leaves_are_proven_together_and_nothing_else_is(
+            n in 1usize..200,
+            chosen in proptest::collection::btree_set(0usize..200, 1..40),
+            which: usize,
+            flip: usize,
+        ) {
+            let all = leaves(n);
+            let (tree, top, size) = (Tree::new(all.clone()), root(&all), n as u64);
+            let chosen: Vec<usize> = chosen.into_iter().filter(|index| *index < n).collect();
+            let proof = tree.inclusion_proof_of_all(&chosen).expect("in range, ascending");
+            let named: Vec<(u64, Hash)> = chosen.iter().map(|index| (*index as u64, all[*index])).collect();
+            prop_assert_eq!(verify_inclusions(&top, &named, size, &proof), Ok(()));
+            let alone: usize = chosen.iter().map(|index| tree.inclusion_proof(*index).unwrap().len()).sum();
+            prop_assert!(proof.len() <= alone);
+            let longer = [proof.clone(), vec![top]].concat();
+            prop_assert!(verify_inclusions(&top, &named, size, &longer).is_err());
+            if !proof.is_empty() {
+                prop_assert!(verify_inclusions(&top, &named, size, &proof[1..]).is_err());
+                let mut bent = proof.clone();
+                bent[flip % proof.len()].0[flip % 32] ^= 1;
+                prop_assert!(verify_inclusions(&top, &named, size, &bent).is_err());
+            }
+            if let Some(which) = which.checked_rem(named.len()) {
+                let with = |leaf: (u64, Hash)| {
+                    let mut false_named = named.clone();
+                    false_named[which] = leaf;
+                    verify_inclusions(&top, &false_named, size, &proof)
+                };
+                let (index, hash) = named[which];
+                prop_assert!(with((index, leaf_hash(b"other"))).is_err());
+                prop_assert!(with((index ^ 1, hash)).is_err());
+                prop_assert!(with((size, hash)).is_err());
+                let twice = [&named[..=which], &named[which..]].concat();
+                prop_assert_eq!(verify_inclusions(&top, &twice, size, &proof), Err(ProofError::NotAscending));
             }
         }
 

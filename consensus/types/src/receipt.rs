@@ -1,10 +1,10 @@
 //! The receipt: proof, forever and offline, that a transaction committed and what came of it.
 
-use crate::block::{BlockResult, Header};
+use crate::block::{BlockResult, Header, transaction_leaf, transactions_tree};
 use crate::certificate::{Certificate, CertificateError};
 use crate::codec;
-use crate::hash::{BlockHash, ChainId, ResultHash, TransactionId};
-use crate::merkle::{self, Path, ProofError};
+use crate::hash::{BlockHash, ChainId, Hash, ResultHash, TransactionId};
+use crate::merkle::{self, Path, ProofError, Tree};
 use crate::outcome::{Outcome, OutcomeRecord};
 use crate::signed::Verify;
 use crate::transaction::{SignedTransaction, TransactionError};
@@ -143,12 +143,91 @@ impl Inclusion {
         result: &BlockResult,
     ) -> Result<(), ReceiptError> {
         let (index, size) = (u64::from(self.index), u64::from(header.transaction_count));
-        let leaf = merkle::leaf_hash(&id.0.0);
+        let leaf = transaction_leaf(&id);
         merkle::verify_inclusion(&header.transactions_root, &leaf, index, size, &self.transaction_path)
             .map_err(ReceiptError::TransactionPath)?;
         let leaf = OutcomeRecord { transaction: id, outcome: self.outcome.clone() }.leaf();
         merkle::verify_inclusion(&result.outcomes_root, &leaf, index, size, &self.outcome_path)
             .map_err(ReceiptError::OutcomePath)
+    }
+}
+
+/// One of several transactions of a block: where it stands, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Position in the block, from 0.
+    pub index: u32,
+    /// Which transaction, and what came of it.
+    pub record: OutcomeRecord,
+}
+
+/// Several transactions' places in one block, proven together: a node that many of their paths would hold is there
+/// once, or not at all where it follows from the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inclusions {
+    /// Ascending by index.
+    pub places: Vec<Place>,
+    /// From the ids to the header's `transactions_root`; see [`Tree::inclusion_proof_of_all`].
+    pub transactions: Vec<Hash>,
+    /// From the outcomes to the result's `outcomes_root`, likewise.
+    pub outcomes: Vec<Hash>,
+}
+
+impl Inclusions {
+    /// Checks that all these transactions have these places and outcomes in the block. Whether the block is final is
+    /// [`Finality::verify`]'s question.
+    ///
+    /// # Errors
+    /// `TransactionPath` or `OutcomePath` of [`ReceiptError`].
+    pub fn verify(&self, header: &Header, result: &BlockResult) -> Result<(), ReceiptError> {
+        let size = u64::from(header.transaction_count);
+        let leaves = |leaf: fn(&OutcomeRecord) -> Hash| -> Vec<(u64, Hash)> {
+            self.places.iter().map(|place| (u64::from(place.index), leaf(&place.record))).collect()
+        };
+        let ids = leaves(|record| transaction_leaf(&record.transaction));
+        merkle::verify_inclusions(&header.transactions_root, &ids, size, &self.transactions)
+            .map_err(ReceiptError::TransactionPath)?;
+        let outcomes = leaves(OutcomeRecord::leaf);
+        merkle::verify_inclusions(&result.outcomes_root, &outcomes, size, &self.outcomes)
+            .map_err(ReceiptError::OutcomePath)
+    }
+
+    /// The transaction's inclusion, if there is one place only: the proof of one leaf is its path.
+    pub fn only(self) -> Option<(TransactionId, Inclusion)> {
+        let [Place { index, record }] = self.places.try_into().ok()?;
+        let OutcomeRecord { transaction, outcome } = record;
+        let (transaction_path, outcome_path) = (self.transactions, self.outcomes);
+        Some((transaction, Inclusion { index, transaction_path, outcome, outcome_path }))
+    }
+}
+
+/// The trees of a block's transactions and outcomes: what proves where each stands.
+#[derive(Debug, Clone)]
+pub struct BlockTrees {
+    /// Over the ids: [`transactions_tree`](crate::block::transactions_tree).
+    pub transactions: Tree,
+    /// Over the outcomes: each leaf an [`OutcomeRecord`].
+    pub outcomes: Tree,
+}
+
+impl BlockTrees {
+    /// The trees of a block with these transactions and what came of each.
+    pub fn new(ids: &[TransactionId], outcomes: &[Outcome]) -> BlockTrees {
+        let record = |(id, outcome): (&TransactionId, &Outcome)| OutcomeRecord {
+            transaction: *id,
+            outcome: outcome.clone(),
+        };
+        let outcomes = ids.iter().zip(outcomes).map(|of_one| record(of_one).leaf()).collect();
+        BlockTrees { transactions: transactions_tree(ids.iter().copied()), outcomes: Tree::new(outcomes) }
+    }
+
+    /// These transactions of the block with their proof; `None` unless they ascend and are in range.
+    pub fn inclusions(&self, places: Vec<Place>) -> Option<Inclusions> {
+        let indexes = places.iter().map(|place| usize::try_from(place.index).ok());
+        let indexes = indexes.collect::<Option<Vec<usize>>>()?;
+        let transactions = self.transactions.inclusion_proof_of_all(&indexes)?;
+        let outcomes = self.outcomes.inclusion_proof_of_all(&indexes)?;
+        Some(Inclusions { places, transactions, outcomes })
     }
 }
 

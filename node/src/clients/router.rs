@@ -7,7 +7,7 @@
 use super::submit::Settled;
 use super::{MAX_MEMBER_IN_FLIGHT, encode};
 use crate::core::api::{CommittedBlock, Report, Ticket};
-use crate::core::records::{self, BlockTrees};
+use crate::core::records;
 use crate::metrics::Metrics;
 use crate::runtime::{Faults, Stored};
 use crate::storage::RocksStore;
@@ -16,7 +16,8 @@ use quorate_ledger::{Refusal, StoreError};
 use quorate_types::hash::TransactionId;
 use quorate_types::ids::Height;
 use quorate_types::keys::PublicKey;
-use quorate_types::receipt::Inclusion;
+use quorate_types::outcome::OutcomeRecord;
+use quorate_types::receipt::Place;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -182,31 +183,26 @@ impl Router {
             %height, view = %block.finality.certificate.commit.view, transactions = block.transactions.len(),
             caught_up = block.caught_up, "committed"
         );
-        let mut by_stream: BTreeMap<u64, (StreamHandle, Vec<u32>, usize)> = BTreeMap::new();
-        for (position, transaction) in (0u32..).zip(&block.transactions) {
+        let mut by_stream: BTreeMap<u64, (StreamHandle, Vec<Place>, usize)> = BTreeMap::new();
+        for (index, (transaction, outcome)) in (0u32..).zip(block.transactions.iter().zip(&block.outcomes)) {
             for (stream, _) in self.take(&transaction.id()) {
-                let (_, positions, count) =
+                let (_, places, count) =
                     by_stream.entry(stream.number).or_insert_with(|| (stream, Vec::new(), 0));
                 // Handed in twice on one stream: named once, settled twice.
-                if positions.last() != Some(&position) {
-                    positions.push(position);
+                if places.last().is_none_or(|last| last.index != index) {
+                    let record = OutcomeRecord { transaction: transaction.id(), outcome: outcome.clone() };
+                    places.push(Place { index, record });
                 }
                 *count += 1;
             }
         }
-        if !by_stream.is_empty() {
-            let ids: Vec<TransactionId> =
-                block.transactions.iter().map(|transaction| transaction.id()).collect();
-            let trees = BlockTrees::new(&ids, &block.outcomes);
-            for (stream, positions, count) in by_stream.into_values() {
-                let named = positions.iter().filter_map(|position| {
-                    let id = ids.get(usize::try_from(*position).ok()?)?;
-                    Some((*id, trees.inclusion(*position, &block.outcomes)?))
-                });
-                let inclusions: Vec<(TransactionId, Inclusion)> = named.collect();
-                let batch = CommittedBatch { finality: block.finality.clone(), inclusions };
-                stream.send(&Response::Committed(batch), count);
-            }
+        for (stream, places, count) in by_stream.into_values() {
+            let Some(inclusions) = block.trees.inclusions(places) else {
+                tracing::error!(%height, "places that follow one another in a block were not found in its trees");
+                continue;
+            };
+            let batch = CommittedBatch { finality: block.finality.clone(), inclusions };
+            stream.send(&Response::Committed(batch), count);
         }
         let timestamp = block.finality.header.timestamp;
         self.stored.send_if_modified(|known| {

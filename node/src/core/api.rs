@@ -25,7 +25,7 @@ use quorate_types::block::{Block, BlockResult, Header};
 use quorate_types::hash::{BlockHash, TransactionId};
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
 use quorate_types::outcome::Outcome;
-use quorate_types::receipt::Finality;
+use quorate_types::receipt::{BlockTrees, Finality};
 use quorate_types::transaction::VerifiedTransaction;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -238,6 +238,8 @@ pub struct CommittedBlock {
     pub transactions: Vec<VerifiedTransaction>,
     /// What came of each.
     pub outcomes: Vec<Outcome>,
+    /// What proves where each stands.
+    pub trees: BlockTrees,
     /// Whether it came by catching up rather than by voting.
     pub caught_up: bool,
 }

@@ -89,6 +89,7 @@ impl<S: Store> Core<S> {
                 hash: *block,
                 transactions: committed.transactions,
                 outcomes: committed.outcomes,
+                trees: committed.trees,
                 caught_up,
             })));
         }

@@ -24,11 +24,10 @@ use quorate_ledger::{Column, Store, StoreError};
 use quorate_types::block::{Block, BlockResult, Header};
 use quorate_types::certificate::{Certificate, Commit, PreparedCertificate};
 use quorate_types::codec;
-use quorate_types::hash::{BlockHash, Hash, TransactionId};
+use quorate_types::hash::{BlockHash, TransactionId};
 use quorate_types::ids::{Height, View};
-use quorate_types::merkle::{self, Tree};
 use quorate_types::outcome::{Outcome, OutcomeRecord};
-use quorate_types::receipt::{Finality, Inclusion, MAX_DESCENDANTS, Receipt};
+use quorate_types::receipt::{BlockTrees, Finality, MAX_DESCENDANTS, Place, Receipt};
 use quorate_types::transaction::SignedTransaction;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -194,39 +193,8 @@ pub(crate) fn place(height: Height, position: u32) -> [u8; 12] {
     place
 }
 
-/// The trees of a block's transactions and outcomes, for the proofs of its receipts.
-#[derive(Debug, Clone)]
-pub struct BlockTrees {
-    transactions: Tree,
-    outcomes: Tree,
-}
-
-impl BlockTrees {
-    /// The trees over these ids and outcomes, which go together.
-    pub fn new(ids: &[TransactionId], outcomes: &[Outcome]) -> BlockTrees {
-        let leaves = |(id, outcome): (&TransactionId, &Outcome)| {
-            OutcomeRecord { transaction: *id, outcome: outcome.clone() }.leaf()
-        };
-        BlockTrees {
-            transactions: Tree::new(ids.iter().map(|id| merkle::leaf_hash(&id.0.0)).collect::<Vec<Hash>>()),
-            outcomes: Tree::new(ids.iter().zip(outcomes).map(leaves).collect()),
-        }
-    }
-
-    /// The place and outcome of the transaction at `position`; `None` when out of range.
-    pub fn inclusion(&self, position: u32, outcomes: &[Outcome]) -> Option<Inclusion> {
-        let index = usize::try_from(position).ok()?;
-        Some(Inclusion {
-            index: position,
-            transaction_path: self.transactions.inclusion_proof(index)?,
-            outcome: outcomes.get(index)?.clone(),
-            outcome_path: self.outcomes.inclusion_proof(index)?,
-        })
-    }
-}
-
 /// Where transactions of one block stand in it, and what makes the block final. `positions` are the
-/// places that [`locate`] gave. The trees are built once, however many are asked for.
+/// places that [`locate`] gave, ascending. The trees are built once, however many are asked for.
 ///
 /// # Errors
 /// See [`read_block`]; a place without its transaction is damage.
@@ -238,13 +206,14 @@ pub fn inclusions<S: Store>(
     let missing = || StoreError::Corrupt(format!("the block at height {height} lacks what its index names"));
     let finality = finality(store, height)?.ok_or_else(missing)?;
     let record = read_block(store, height)?.ok_or_else(missing)?;
-    let trees = BlockTrees::new(&record.ids, &record.outcomes);
-    let inclusion = |(id, position): &(TransactionId, u32)| {
-        let found = usize::try_from(*position).ok().and_then(|index| record.ids.get(index));
-        let inclusion = trees.inclusion(*position, &record.outcomes).filter(|_| found == Some(id));
-        Ok((*id, inclusion.ok_or_else(missing)?))
+    let place = |(id, position): &(TransactionId, u32)| {
+        let index = usize::try_from(*position).ok()?;
+        let outcome = record.outcomes.get(index).filter(|_| record.ids.get(index) == Some(id))?.clone();
+        Some(Place { index: *position, record: OutcomeRecord { transaction: *id, outcome } })
     };
-    let inclusions = positions.iter().map(inclusion).collect::<Result<Vec<_>, StoreError>>()?;
+    let places = positions.iter().map(place).collect::<Option<Vec<Place>>>().ok_or_else(missing)?;
+    let trees = BlockTrees::new(&record.ids, &record.outcomes);
+    let inclusions = trees.inclusions(places).ok_or_else(missing)?;
     Ok(CommittedBatch { finality, inclusions })
 }
 
@@ -256,7 +225,7 @@ pub fn receipt<S: Store>(store: &S, id: &TransactionId) -> Result<Option<Receipt
     let Some((height, position)) = locate(store, id)? else { return Ok(None) };
     let missing = || StoreError::Corrupt(format!("the block at height {height} lacks transaction {id}"));
     let CommittedBatch { finality, inclusions } = inclusions(store, height, &[(*id, position)])?;
-    let (_, inclusion) = inclusions.into_iter().next().ok_or_else(missing)?;
+    let (_, inclusion) = inclusions.only().ok_or_else(missing)?;
     let bodies = read_bodies(store, height, &finality.header.hash())?.ok_or_else(missing)?;
     let body = usize::try_from(position).ok().and_then(|i| bodies.get(i)).ok_or_else(missing)?;
     let transaction: SignedTransaction = decode("transaction", body)?;

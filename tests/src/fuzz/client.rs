@@ -12,7 +12,7 @@ use quorate_ledger::{StateKey, StateProof};
 use quorate_types::block::Block;
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
-use quorate_types::receipt::{Finality, Receipt};
+use quorate_types::receipt::{Finality, Place, Receipt};
 
 /// The first frame of a client's stream.
 pub fn request(bytes: &[u8]) {
@@ -63,10 +63,9 @@ fn believe(response: Response) {
 fn committed(chain: &Chain, batch: CommittedBatch) {
     let CommittedBatch { mut finality, inclusions } = batch;
     let is_final = Finalities::new().check(&chain.anchor, &finality).is_ok();
-    for (id, inclusion) in &inclusions {
-        let holds = inclusion.verify(*id, &finality.header, &finality.result);
-        if is_final && holds.is_ok() {
-            chain.assert_outcome(*id, finality.header.height, &inclusion.outcome);
+    if inclusions.verify(&finality.header, &finality.result).is_ok() && is_final {
+        for Place { record, .. } in &inclusions.places {
+            chain.assert_outcome(record.transaction, finality.header.height, &record.outcome);
         }
     }
     endorse(&mut finality);

@@ -9,9 +9,10 @@
 
 use super::known::{DOCUMENT, RECEIPT_FILE, chain, member, vector};
 use bytes::Bytes;
-use quorate_client::protocol::{CommittedBatch, Request, Response, Submission, SubmitError, Trace};
+use quorate_client::protocol::{Request, Response, Submission, SubmitError, Trace};
 use quorate_ledger::{Column, StateKey, StateProof, read};
 use quorate_node::core::api::Guard;
+use quorate_node::core::records::{inclusions, locate};
 use quorate_node::core::wire::{self, PeerFrame};
 use quorate_pbft::{MAX_MESSAGE_BYTES, Message, Signed};
 use quorate_transport::decoders;
@@ -301,14 +302,20 @@ fn answers(seeds: &mut Seeds) {
     let finality = receipt.finality.clone();
     let height = finality.header.height;
     let (_, proof): (_, StateProof) = read(&chain.store, height, &key).expect("a sound store");
-    let inclusions = vec![(receipt.id(), receipt.inclusion.clone()); 2];
+    let first = &chain.blocks[0];
+    let ids = chain.outcomes.iter().filter(|(_, (at, _))| *at == first.header.height).map(|(id, _)| id);
+    let places = ids.map(|id| (*id, locate(&chain.store, id).expect("a sound store").expect("committed").1));
+    let mut places: Vec<(TransactionId, u32)> = places.collect();
+    places.sort_by_key(|(_, place)| *place);
+    places.pop();
+    let committed = inclusions(&chain.store, first.header.height, &places).expect("a sound store");
     let blocks: Vec<Block> = chain.blocks.clone();
     let of_one = golden_receipt("receipt_own").finality;
     let trace = Trace { first_seen: Timestamp(1), from: Some(ValidatorIndex(0)), hops: 1, committed: None };
     let responses = [
-        ("state", Response::State { proof, finality: finality.clone() }),
+        ("state", Response::State { proof, finality }),
         ("receipt", Response::Receipt(Box::new(receipt))),
-        ("committed", Response::Committed(CommittedBatch { finality, inclusions })),
+        ("committed", Response::Committed(committed)),
         ("blocks", Response::Blocks { blocks: blocks.clone(), finality: None }),
         ("block", Response::Blocks { blocks: vec![blocks[0].clone()], finality: Some(Box::new(of_one)) }),
         ("refused", Response::Refused { position: u64::MAX, reason: SubmitError::Expired }),

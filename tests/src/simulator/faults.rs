@@ -11,6 +11,7 @@ use quorate_node::core::records;
 use quorate_node::storage::Standing;
 use quorate_types::hash::ChainId;
 use quorate_types::ids::Height;
+use quorate_types::receipt::BlockTrees;
 use quorate_types::transaction::verify_transaction;
 use quorate_types::validators::Quorum;
 use std::time::Duration;
@@ -423,5 +424,6 @@ fn found(disk: &Disk, height: Height, chain: &ChainId) -> Result<CommittedBlock,
     let transactions: Result<Vec<_>, _> =
         bodies.into_iter().map(|body| verify_transaction(chain, body)).collect();
     let transactions = transactions.map_err(|error| error.to_string())?;
-    Ok(CommittedBlock { finality, hash, transactions, outcomes: record.outcomes, caught_up: false })
+    let trees = BlockTrees::new(&record.ids, &record.outcomes);
+    Ok(CommittedBlock { finality, hash, transactions, outcomes: record.outcomes, trees, caught_up: false })
 }

@@ -44,9 +44,9 @@ async fn wave(consortium: &Consortium, validator: usize, wave: Vec<Signed>) -> R
     while let Some(frame) = receive.receive().await? {
         match codec::decode(&frame, MAX_RESPONSE_BYTES)? {
             Response::Committed(batch) => {
-                for (id, inclusion) in batch.inclusions {
-                    inclusion.verify(id, &batch.finality.header, &batch.finality.result)?;
-                    acknowledged.note(id, batch.finality.header.height);
+                batch.inclusions.verify(&batch.finality.header, &batch.finality.result)?;
+                for place in batch.inclusions.places {
+                    acknowledged.note(place.record.transaction, batch.finality.header.height);
                 }
             }
             Response::Refused { reason: SubmitError::Full(why), .. } => {

@@ -10,6 +10,7 @@ use quorate_transport::{FrameReceiver, FrameSender};
 use quorate_types::hash::TransactionId;
 use quorate_types::ids::Height;
 use quorate_types::outcome::Outcome;
+use quorate_types::receipt::Place;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -325,14 +326,14 @@ impl Reader<'_> {
     fn judge_batch(&self, CommittedBatch { finality, inclusions }: CommittedBatch) -> Result<News, Fault> {
         let anchor = self.client.anchor();
         self.finalities.lock().unwrap_or_else(PoisonError::into_inner).check(anchor, &finality)?;
-        let mut outcomes = Vec::with_capacity(inclusions.len());
-        for (id, inclusion) in inclusions {
-            inclusion
-                .verify(id, &finality.header, &finality.result)
-                .map_err(|error| Fault::Lying(error.into()))?;
-            self.lock().committed(&id);
-            outcomes.push((id, inclusion.outcome));
-        }
+        let holds = inclusions.verify(&finality.header, &finality.result);
+        holds.map_err(|error| Fault::Lying(error.into()))?;
+        let mut unanswered = self.lock();
+        let outcomes = inclusions.places.into_iter().map(|Place { record, .. }| {
+            unanswered.committed(&record.transaction);
+            (record.transaction, record.outcome)
+        });
+        let outcomes = outcomes.collect();
         Ok(News::Committed { height: finality.header.height, outcomes })
     }
 }
