@@ -1,6 +1,7 @@
 //! SHA-256, and a newtype for each thing a hash stands for.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
 use std::fmt;
@@ -151,7 +152,37 @@ impl Hash {
     pub const ZERO: Hash = Hash([0; 32]);
 
     /// SHA-256 of the parts, one after the other, with nothing between them.
+    ///
+    /// Nodes and leaves of trees are most of what is hashed, and are short. Laid out here in one piece they take a
+    /// quarter less time than by way of a hasher that could go on.
+    #[inline]
     pub fn of(parts: &[&[u8]]) -> Hash {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length > SHORT {
+            return Hash::of_long(parts);
+        }
+        let mut padded = [0; 2 * BLOCK];
+        let mut rest = &mut padded[..];
+        for part in parts {
+            let (here, after) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = after;
+        }
+        rest[0] = 0x80;
+        let blocks = if length > SHORT - BLOCK { 2 } else { 1 };
+        let (_, bits) =
+            padded[..blocks * BLOCK].split_last_chunk_mut().expect("a block is longer than a number");
+        *bits = (8 * length as u64).to_be_bytes();
+        let mut state = INITIAL;
+        compress256(&mut state, &padded.as_chunks().0[..blocks]);
+        let mut hash = Hash::ZERO;
+        for (bytes, word) in hash.0.as_chunks_mut().0.iter_mut().zip(state) {
+            *bytes = word.to_be_bytes();
+        }
+        hash
+    }
+
+    fn of_long(parts: &[&[u8]]) -> Hash {
         let mut hasher = Sha256::new();
         for part in parts {
             hasher.update(part);
@@ -159,6 +190,16 @@ impl Hash {
         Hash(hasher.finalize().into())
     }
 }
+
+/// Bytes of a block of SHA-256.
+const BLOCK: usize = 64;
+
+/// The longest message that two blocks hold: after it come a byte and the number of its bits, in eight.
+const SHORT: usize = 2 * BLOCK - 9;
+
+/// Where SHA-256 begins: FIPS 180-4, section 5.3.3.
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 impl FromStr for Hash {
     type Err = ParseHexError;
@@ -218,6 +259,23 @@ hash_newtype! {
 mod tests {
     use super::Hash;
     use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+    #[test]
+    fn short_messages_hash_like_long_ones() {
+        let message: Vec<u8> = (0..200u8).collect();
+        for length in 0..message.len() {
+            let hash = Hash::of_long(&[&message[..length]]);
+            for cut in [0, 1, 32, 64, length] {
+                let (first, second) = message[..length].split_at(cut.min(length));
+                assert_eq!(Hash::of(&[first, second]), hash, "{length} bytes, cut at {cut}");
+            }
+        }
+        // FIPS 180-4's own examples, as published beside it.
+        let [abc, two_blocks] = ["abc", "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"];
+        let of = |text: &str| Hash::of(&[text.as_bytes()]).to_string();
+        assert_eq!(of(abc), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(of(two_blocks), "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    }
 
     #[test]
     fn tables_tell_apart_what_differs_anywhere() {
