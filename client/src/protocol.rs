@@ -110,7 +110,7 @@ pub enum Response {
     Unavailable(String),
 }
 
-/// Transactions of one block, with what makes a [`Receipt`] of each.
+/// Transactions of one block, with what proves them all; of one alone it makes a [`Receipt`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommittedBatch {
     /// Proves the block.

@@ -197,10 +197,7 @@ impl Router {
             }
         }
         for (stream, places, count) in by_stream.into_values() {
-            let Some(inclusions) = block.trees.inclusions(places) else {
-                tracing::error!(%height, "places that follow one another in a block were not found in its trees");
-                continue;
-            };
+            let inclusions = block.trees.inclusions(places).expect("places counted up through the block");
             let batch = CommittedBatch { finality: block.finality.clone(), inclusions };
             stream.send(&Response::Committed(batch), count);
         }
