@@ -204,7 +204,7 @@ impl Inclusions {
 /// The trees of a block's transactions and outcomes: what proves where each stands.
 #[derive(Debug, Clone)]
 pub struct BlockTrees {
-    /// Over the ids: [`transactions_tree`](crate::block::transactions_tree).
+    /// Over the ids: [`transactions_tree`].
     pub transactions: Tree,
     /// Over the outcomes: each leaf an [`OutcomeRecord`].
     pub outcomes: Tree,
