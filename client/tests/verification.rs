@@ -49,7 +49,6 @@ fn a_receipt_of_another_transaction_chain_or_consortium_is_refused() {
     assert_eq!(error, VerifyError::Receipt(ReceiptError::WrongValidators));
 }
 
-/// Height of the receipt, what is done to it, and which error names that.
 #[test]
 fn each_tampered_part_of_a_batch_is_named() {
     let chain = eight_blocks();
@@ -85,6 +84,7 @@ fn each_tampered_part_of_a_batch_is_named() {
     }
 }
 
+/// Height of the receipt, what is done to it, and which error names that.
 type Case = (u64, fn(&mut Receipt), fn(&ReceiptError) -> bool);
 
 #[test]

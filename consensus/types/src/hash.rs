@@ -170,9 +170,8 @@ impl Hash {
         }
         rest[0] = 0x80;
         let blocks = if length > SHORT - BLOCK { 2 } else { 1 };
-        let (_, bits) =
-            padded[..blocks * BLOCK].split_last_chunk_mut().expect("a block is longer than a number");
-        *bits = (8 * length as u64).to_be_bytes();
+        let end = blocks * BLOCK;
+        padded[end - 8..end].copy_from_slice(&(8 * length as u64).to_be_bytes());
         let mut state = INITIAL;
         compress256(&mut state, &padded.as_chunks().0[..blocks]);
         let mut hash = Hash::ZERO;

@@ -125,10 +125,10 @@ impl Tree {
         Some(siblings.flatten().copied().collect())
     }
 
-    /// The proof of several leaves at once, whose indexes ascend: the nodes that do not follow from the leaves, level
+    /// The multiproof of several leaves, whose indexes ascend: the nodes that do not follow from the leaves, level
     /// by level from the leaves upward, in each by index. Of one leaf it is its inclusion proof. `None` when one is
     /// out of range, or they do not ascend.
-    pub fn inclusion_proof_of_all(&self, indexes: &[usize]) -> Option<Vec<Hash>> {
+    pub fn multiproof(&self, indexes: &[usize]) -> Option<Vec<Hash>> {
         let in_range = indexes.last().is_none_or(|last| *last < self.levels[0].len());
         if !in_range || !indexes.is_sorted_by(|a, b| a < b) {
             return None;
@@ -183,13 +183,13 @@ pub fn verify_inclusion(
     if hash == *root { Ok(()) } else { Err(ProofError::WrongRoot) }
 }
 
-/// Checks that these are leaves of the tree of `size` leaves with this root, each with its index, ascending: a proof
-/// that [`Tree::inclusion_proof_of_all`] made. A node above several of them is hashed once. Of no leaves it shows
+/// Checks that these are leaves of the tree of `size` leaves with this root, each with its index, ascending, by what
+/// [`Tree::multiproof`] made. A node above several of them is hashed once. Of no leaves it shows
 /// nothing, and holds if there is nothing in it.
 ///
 /// # Errors
 /// See [`ProofError`]. Too many nodes are refused like too few.
-pub fn verify_inclusions(
+pub fn verify_multiproof(
     root: &Hash,
     leaves: &[(u64, Hash)],
     size: u64,
@@ -498,15 +498,15 @@ mod tests {
             let all = leaves(n);
             let tree = Tree::new(all.clone());
             for i in 0..n {
-                assert_eq!(tree.inclusion_proof_of_all(&[i]), tree.inclusion_proof(i), "{i} of {n}");
+                assert_eq!(tree.multiproof(&[i]), tree.inclusion_proof(i), "{i} of {n}");
             }
             let everything: Vec<usize> = (0..n).collect();
-            assert_eq!(tree.inclusion_proof_of_all(&everything), Some(Vec::new()));
-            assert_eq!(tree.inclusion_proof_of_all(&[]), Some(Vec::new()));
-            assert_eq!(tree.inclusion_proof_of_all(&[0, n]), None, "out of range");
-            assert_eq!(tree.inclusion_proof_of_all(&[0, 0]), None, "twice");
-            assert_eq!(verify_inclusions(&Hash::ZERO, &[], n as u64, &[]), Ok(()));
-            let said = verify_inclusions(&Hash::ZERO, &[], n as u64, &all[..1]);
+            assert_eq!(tree.multiproof(&everything), Some(Vec::new()));
+            assert_eq!(tree.multiproof(&[]), Some(Vec::new()));
+            assert_eq!(tree.multiproof(&[0, n]), None, "out of range");
+            assert_eq!(tree.multiproof(&[0, 0]), None, "twice");
+            assert_eq!(verify_multiproof(&Hash::ZERO, &[], n as u64, &[]), Ok(()));
+            let said = verify_multiproof(&Hash::ZERO, &[], n as u64, &all[..1]);
             assert_eq!(said, Err(ProofError::WrongLength { found: 1, expected: 0 }));
         }
     }
@@ -542,31 +542,31 @@ mod tests {
             let all = leaves(n);
             let (tree, top, size) = (Tree::new(all.clone()), root(&all), n as u64);
             let chosen: Vec<usize> = chosen.into_iter().filter(|index| *index < n).collect();
-            let proof = tree.inclusion_proof_of_all(&chosen).expect("in range, ascending");
+            let proof = tree.multiproof(&chosen).expect("in range, ascending");
             let named: Vec<(u64, Hash)> = chosen.iter().map(|index| (*index as u64, all[*index])).collect();
-            prop_assert_eq!(verify_inclusions(&top, &named, size, &proof), Ok(()));
+            prop_assert_eq!(verify_multiproof(&top, &named, size, &proof), Ok(()));
             let alone: usize = chosen.iter().map(|index| tree.inclusion_proof(*index).unwrap().len()).sum();
             prop_assert!(proof.len() <= alone);
             let longer = [proof.clone(), vec![top]].concat();
-            prop_assert!(verify_inclusions(&top, &named, size, &longer).is_err());
+            prop_assert!(verify_multiproof(&top, &named, size, &longer).is_err());
             if !proof.is_empty() {
-                prop_assert!(verify_inclusions(&top, &named, size, &proof[1..]).is_err());
+                prop_assert!(verify_multiproof(&top, &named, size, &proof[1..]).is_err());
                 let mut bent = proof.clone();
                 bent[flip % proof.len()].0[flip % 32] ^= 1;
-                prop_assert!(verify_inclusions(&top, &named, size, &bent).is_err());
+                prop_assert!(verify_multiproof(&top, &named, size, &bent).is_err());
             }
             if let Some(which) = which.checked_rem(named.len()) {
                 let with = |leaf: (u64, Hash)| {
                     let mut false_named = named.clone();
                     false_named[which] = leaf;
-                    verify_inclusions(&top, &false_named, size, &proof)
+                    verify_multiproof(&top, &false_named, size, &proof)
                 };
                 let (index, hash) = named[which];
                 prop_assert!(with((index, leaf_hash(b"other"))).is_err());
                 prop_assert!(with((index ^ 1, hash)).is_err());
                 prop_assert!(with((size, hash)).is_err());
                 let twice = [&named[..=which], &named[which..]].concat();
-                prop_assert_eq!(verify_inclusions(&top, &twice, size, &proof), Err(ProofError::NotAscending));
+                prop_assert_eq!(verify_multiproof(&top, &twice, size, &proof), Err(ProofError::NotAscending));
             }
         }
 

@@ -161,13 +161,13 @@ pub struct Place {
     pub record: OutcomeRecord,
 }
 
-/// Several transactions' places in one block, proven together: a node that many of their paths would hold is there
+/// Several transactions' places in one block, proven together by two multiproofs: a node that many of their paths would hold is there
 /// once, or not at all where it follows from the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inclusions {
     /// Ascending by index.
     pub places: Vec<Place>,
-    /// From the ids to the header's `transactions_root`; see [`Tree::inclusion_proof_of_all`].
+    /// From the ids to the header's `transactions_root`; see [`Tree::multiproof`].
     pub transactions: Vec<Hash>,
     /// From the outcomes to the result's `outcomes_root`, likewise.
     pub outcomes: Vec<Hash>,
@@ -185,10 +185,10 @@ impl Inclusions {
             self.places.iter().map(|place| (u64::from(place.index), leaf(&place.record))).collect()
         };
         let ids = leaves(|record| transaction_leaf(&record.transaction));
-        merkle::verify_inclusions(&header.transactions_root, &ids, size, &self.transactions)
+        merkle::verify_multiproof(&header.transactions_root, &ids, size, &self.transactions)
             .map_err(ReceiptError::TransactionPath)?;
         let outcomes = leaves(OutcomeRecord::leaf);
-        merkle::verify_inclusions(&result.outcomes_root, &outcomes, size, &self.outcomes)
+        merkle::verify_multiproof(&result.outcomes_root, &outcomes, size, &self.outcomes)
             .map_err(ReceiptError::OutcomePath)
     }
 
@@ -201,7 +201,7 @@ impl Inclusions {
     }
 }
 
-/// The trees of a block's transactions and outcomes: what proves where each stands.
+/// The trees of a block's transactions and outcomes: what proves where each stands. Some 128 bytes a transaction.
 #[derive(Debug, Clone)]
 pub struct BlockTrees {
     /// Over the ids: [`transactions_tree`].
@@ -225,8 +225,8 @@ impl BlockTrees {
     pub fn inclusions(&self, places: Vec<Place>) -> Option<Inclusions> {
         let indexes = places.iter().map(|place| usize::try_from(place.index).ok());
         let indexes = indexes.collect::<Option<Vec<usize>>>()?;
-        let transactions = self.transactions.inclusion_proof_of_all(&indexes)?;
-        let outcomes = self.outcomes.inclusion_proof_of_all(&indexes)?;
+        let transactions = self.transactions.multiproof(&indexes)?;
+        let outcomes = self.outcomes.multiproof(&indexes)?;
         Some(Inclusions { places, transactions, outcomes })
     }
 }

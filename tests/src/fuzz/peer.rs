@@ -347,7 +347,7 @@ pub fn merkle(bytes: &[u8]) {
     type Claim = (Hash, Hash, u64, u64, Path);
     let Some((root, leaf, index, size, path)) = canonical::<Claim>(bytes, 1 << 20) else { return };
     let alone = merkle::verify_inclusion(&root, &leaf, index, size, &path);
-    let together = merkle::verify_inclusions(&root, &[(index, leaf)], size, &path);
+    let together = merkle::verify_multiproof(&root, &[(index, leaf)], size, &path);
     assert_eq!(alone.is_ok(), together.is_ok(), "one leaf, judged in two ways");
     if alone.is_ok() {
         assert!(index < size, "a leaf outside its tree");
