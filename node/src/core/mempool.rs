@@ -32,6 +32,7 @@ use quorate_types::ids::{Height, Timestamp, ValidatorIndex};
 use quorate_types::keys::PublicKey;
 use quorate_types::parameters::Parameters;
 use quorate_types::transaction::VerifiedTransaction;
+use slab::Slab;
 use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map};
 use std::ops::Bound;
@@ -110,9 +111,19 @@ pub enum InsertError {
 /// Where a transaction stands in the order of arrival.
 type Arrival = u64;
 
+/// Where [`Mempool::entries`] has a transaction. The indexes hold this and no ids: they are searched and shifted
+/// for each transaction that comes, is proposed or goes, and should be small.
+type Slot = usize;
+
 #[derive(Debug)]
 struct Entry {
     transaction: VerifiedTransaction,
+    /// Of the transaction, kept at hand: that one lies elsewhere in memory.
+    sender: PublicKey,
+    /// Likewise.
+    expires_at: Timestamp,
+    /// In how many proposals in flight it stands.
+    marks: u32,
     arrival: Arrival,
     arrived: Duration,
     first_seen: Timestamp,
@@ -127,9 +138,9 @@ struct Sender {
     /// How many of its transactions are here.
     held: usize,
     /// Those that may still be proposed here, oldest first: all but the lapsed.
-    queue: BTreeMap<Arrival, TransactionId>,
+    queue: BTreeMap<Arrival, Slot>,
     /// Those of them in no proposal in flight.
-    ready: BTreeMap<Arrival, VerifiedTransaction>,
+    ready: BTreeMap<Arrival, Slot>,
     used: Usage,
     /// When its oldest last committed.
     moved_at: Duration,
@@ -148,7 +159,7 @@ impl Sender {
         key: &PublicKey,
         arrival: Arrival,
         committed_at: Option<Duration>,
-        entries: &HashMap<TransactionId, Entry>,
+        entries: &Slab<Entry>,
         heads: &mut Heads,
     ) {
         let was_head = self.queue.first_key_value().is_some_and(|(first, _)| *first == arrival);
@@ -159,10 +170,10 @@ impl Sender {
         }
         heads.remove(&(self.head_since, *key));
         self.moved_at = committed_at.unwrap_or(self.moved_at);
-        let next = self.queue.first_key_value().and_then(|(_, id)| entries.get(id));
-        if let Some(next) = next {
+        if let Some((_, next)) = self.queue.first_key_value() {
+            let next = &entries[*next];
             self.head_since = next.arrived.max(self.moved_at);
-            heads.insert((self.head_since, *key), next.transaction.transaction().expires_at);
+            heads.insert((self.head_since, *key), next.expires_at);
         }
     }
 }
@@ -191,16 +202,17 @@ pub struct Mempool {
     limits: Limits,
     /// Window times the limits of a block.
     reserve: Usage,
-    entries: HashMap<TransactionId, Entry>,
+    entries: Slab<Entry>,
+    slots: HashMap<TransactionId, Slot>,
     /// Members with something here, each at least one transaction.
     senders: BTreeMap<PublicKey, Sender>,
     heads: Heads,
-    by_expiry: BTreeMap<(Timestamp, Arrival), TransactionId>,
+    by_expiry: BTreeMap<(Timestamp, Arrival), Slot>,
     used: Usage,
     used_reserve: Usage,
     next_arrival: Arrival,
-    /// In how many proposals in flight an id stands, held here or not. Bounded by what the caller
-    /// marks: the proposals it accepted, at most a window of them in a view.
+    /// In how many proposals in flight an id stands that is not held here: of others their entry says it.
+    /// Bounded by what the caller marks: the proposals it accepted, at most a window of them in a view.
     marks: HashMap<TransactionId, u32>,
     proposals: BTreeMap<BlockHash, Vec<TransactionId>>,
     /// The member whose transaction filled the last place of the last proposal.
@@ -223,7 +235,8 @@ impl Mempool {
                 transactions: times_window(parameters.max_block_transactions),
                 bytes: times_window(parameters.max_block_bytes),
             },
-            entries: HashMap::default(),
+            entries: Slab::new(),
+            slots: HashMap::default(),
             senders: BTreeMap::new(),
             heads: Heads::new(),
             by_expiry: BTreeMap::new(),
@@ -250,7 +263,7 @@ impl Mempool {
         now: Duration,
         wall: Timestamp,
     ) -> Result<(), InsertError> {
-        if self.entries.contains_key(&transaction.id()) {
+        if self.contains(&transaction.id()) {
             return Err(InsertError::Known);
         }
         self.check_room(&transaction.transaction().sender, transaction.bytes().len())?;
@@ -276,7 +289,7 @@ impl Mempool {
             Err(full @ (InsertError::Full { .. } | InsertError::MemberFull { .. })) => {
                 let fits = self.used_reserve.transactions < self.reserve.transactions
                     && self.used_reserve.bytes + transaction.bytes().len() <= self.reserve.bytes;
-                if !self.marks.contains_key(&id) || !fits {
+                if !self.is_marked(&id) || !fits {
                     return Err(full);
                 }
                 self.add(transaction, origin, now, wall, true);
@@ -313,8 +326,21 @@ impl Mempool {
     ) {
         let (id, bytes) = (transaction.id(), transaction.bytes().len());
         let (key, expires_at) = (transaction.transaction().sender, transaction.transaction().expires_at);
+        let marks = self.marks.remove(&id).unwrap_or(0);
         let arrival = self.next_arrival;
         self.next_arrival += 1;
+        let slot = self.entries.insert(Entry {
+            transaction,
+            sender: key,
+            expires_at,
+            marks,
+            arrival,
+            arrived: now,
+            first_seen: wall,
+            origin,
+            required,
+        });
+        self.slots.insert(id, slot);
         let sender = self.senders.entry(key).or_insert_with(|| Sender {
             held: 0,
             queue: BTreeMap::new(),
@@ -328,9 +354,9 @@ impl Mempool {
             sender.head_since = now;
             self.heads.insert((now, key), expires_at);
         }
-        sender.queue.insert(arrival, id);
-        if !self.marks.contains_key(&id) {
-            sender.ready.insert(arrival, transaction.clone());
+        sender.queue.insert(arrival, slot);
+        if marks == 0 {
+            sender.ready.insert(arrival, slot);
         }
         if required {
             self.used_reserve.add(bytes);
@@ -338,17 +364,17 @@ impl Mempool {
             sender.used.add(bytes);
             self.used.add(bytes);
         }
-        self.by_expiry.insert((expires_at, arrival), id);
-        self.entries
-            .insert(id, Entry { transaction, arrival, arrived: now, first_seen: wall, origin, required });
+        self.by_expiry.insert((expires_at, arrival), slot);
     }
 
     /// Takes an entry out of every index but the trace. `committed_at` is given if it committed.
     fn take(&mut self, id: &TransactionId, committed_at: Option<Duration>) -> Option<Entry> {
-        let entry = self.entries.remove(id)?;
-        let transaction = entry.transaction.transaction();
-        let (key, bytes) = (transaction.sender, entry.transaction.bytes().len());
-        self.by_expiry.remove(&(transaction.expires_at, entry.arrival));
+        let entry = self.entries.remove(self.slots.remove(id)?);
+        if entry.marks > 0 {
+            self.marks.insert(*id, entry.marks);
+        }
+        let (key, bytes) = (entry.sender, entry.transaction.bytes().len());
+        self.by_expiry.remove(&(entry.expires_at, entry.arrival));
         let sender = self.senders.get_mut(&key).expect("every entry has its sender");
         sender.held -= 1;
         if entry.required {
@@ -372,14 +398,18 @@ impl Mempool {
         }
     }
 
+    fn entry(&self, id: &TransactionId) -> Option<&Entry> {
+        self.slots.get(id).map(|slot| &self.entries[*slot])
+    }
+
     /// A transaction that waits here.
     pub fn get(&self, id: &TransactionId) -> Option<&VerifiedTransaction> {
-        self.entries.get(id).map(|entry| &entry.transaction)
+        self.entry(id).map(|entry| &entry.transaction)
     }
 
     /// Whether a transaction waits here.
     pub fn contains(&self, id: &TransactionId) -> bool {
-        self.entries.contains_key(id)
+        self.slots.contains_key(id)
     }
 
     /// How many wait here, those on the reserve included.
@@ -418,7 +448,7 @@ impl Mempool {
         };
         let members = after.chain(upto.into_iter().flatten());
         let lanes = members.filter(|(_, s)| !s.ready.is_empty()).map(|(_, s)| s.ready.values()).collect();
-        Candidates { lanes, exclude }
+        Candidates { entries: &self.entries, lanes, exclude }
     }
 
     /// Whether there is anything for a proposal.
@@ -432,66 +462,76 @@ impl Mempool {
         let btree_map::Entry::Vacant(proposal) = self.proposals.entry(block) else { return };
         proposal.insert(ids.to_vec());
         for id in ids {
-            *self.marks.entry(*id).or_insert(0) += 1;
-            if let Some(entry) = self.entries.get(id) {
-                let key = entry.transaction.transaction().sender;
-                if let Some(sender) = self.senders.get_mut(&key) {
-                    sender.ready.remove(&entry.arrival);
-                }
-                self.cursor = Some(key);
+            let Some(slot) = self.slots.get(id) else {
+                *self.marks.entry(*id).or_insert(0) += 1;
+                continue;
+            };
+            let entry = &mut self.entries[*slot];
+            entry.marks += 1;
+            if let Some(sender) = self.senders.get_mut(&entry.sender) {
+                sender.ready.remove(&entry.arrival);
             }
+            self.cursor = Some(entry.sender);
         }
     }
 
     /// Whether a proposal in flight holds this id.
     pub fn is_marked(&self, id: &TransactionId) -> bool {
-        self.marks.contains_key(id)
+        self.marks.contains_key(id) || self.entry(id).is_some_and(|entry| entry.marks > 0)
     }
 
     /// A proposal was dropped: its transactions are candidates again, at their old places. Those on
     /// the reserve move to their member's quota; the ids of those that find no room there are returned,
     /// and no longer held.
     pub fn unmark(&mut self, block: &BlockHash) -> Vec<TransactionId> {
-        let mut dropped = Vec::new();
-        for id in self.proposals.remove(block).unwrap_or_default() {
-            if !self.release_mark(&id) {
-                continue;
-            }
-            let Some(entry) = self.entries.get(&id) else { continue };
-            let transaction = entry.transaction.clone();
-            let (arrival, required) = (entry.arrival, entry.required);
-            let (key, bytes) = (transaction.transaction().sender, transaction.bytes().len());
-            if required {
-                if self.check_room(&key, bytes).is_err() {
-                    self.take(&id, None);
-                    dropped.push(id);
-                    continue;
-                }
-                self.used_reserve.remove(bytes);
-                self.used.add(bytes);
-            }
-            let sender = self.senders.get_mut(&key).expect("every entry has its sender");
-            if required {
-                sender.used.add(bytes);
-            }
-            if sender.queue.contains_key(&arrival) {
-                sender.ready.insert(arrival, transaction);
-            }
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.required = false;
-            }
-        }
-        dropped
+        let released = self.release(block);
+        released.into_iter().filter(|id| !self.give_back(id)).collect()
+    }
+
+    /// Forgets a proposal. Returns those of its ids that stand in no other one.
+    fn release(&mut self, block: &BlockHash) -> Vec<TransactionId> {
+        let mut ids = self.proposals.remove(block).unwrap_or_default();
+        ids.retain(|id| self.release_mark(id));
+        ids
     }
 
     /// Takes one mark off an id; true if it was the last.
     fn release_mark(&mut self, id: &TransactionId) -> bool {
+        if let Some(slot) = self.slots.get(id) {
+            let marks = &mut self.entries[*slot].marks;
+            *marks = marks.checked_sub(1).expect("each id of a proposal was marked for it");
+            return *marks == 0;
+        }
         let Place::Occupied(mut mark) = self.marks.entry(*id) else { return false };
         if *mark.get() > 1 {
             *mark.get_mut() -= 1;
             return false;
         }
         mark.remove();
+        true
+    }
+
+    /// Makes a transaction a candidate again, if it is held here. False if it was on the reserve and finds no
+    /// room in its member's quota: then it is held no longer.
+    fn give_back(&mut self, id: &TransactionId) -> bool {
+        let Some(slot) = self.slots.get(id).copied() else { return true };
+        let entry = &self.entries[slot];
+        let (key, bytes, arrival) = (entry.sender, entry.transaction.bytes().len(), entry.arrival);
+        let required = entry.required;
+        if required && self.check_room(&key, bytes).is_err() {
+            self.take(id, None);
+            return false;
+        }
+        let sender = self.senders.get_mut(&key).expect("every entry has its sender");
+        if required {
+            self.used_reserve.remove(bytes);
+            self.used.add(bytes);
+            sender.used.add(bytes);
+            self.entries[slot].required = false;
+        }
+        if sender.queue.contains_key(&arrival) {
+            sender.ready.insert(arrival, slot);
+        }
         true
     }
 
@@ -503,6 +543,8 @@ impl Mempool {
         transactions: &[VerifiedTransaction],
         now: Duration,
     ) {
+        // First of all, so that those that leave are marked no more, and need not be noted apart from here.
+        let released = self.release(block);
         let mut members = BTreeSet::new();
         for transaction in transactions {
             members.insert(transaction.transaction().sender);
@@ -510,7 +552,9 @@ impl Mempool {
                 self.remember(&entry, Some(height));
             }
         }
-        self.unmark(block);
+        for id in &released {
+            self.give_back(id);
+        }
         let floods = |used: Usage| {
             used.transactions > self.limits.member_transactions / 4
                 || used.bytes > self.limits.member_bytes / 4
@@ -529,10 +573,11 @@ impl Mempool {
     /// in an idle chain would wait for ever and have leaders suspected.
     pub fn expire(&mut self, time: Timestamp) -> Vec<TransactionId> {
         let mut expired = Vec::new();
-        while let Some((&(expires_at, _), &id)) = self.by_expiry.first_key_value() {
+        while let Some((&(expires_at, _), &slot)) = self.by_expiry.first_key_value() {
             if expires_at >= time {
                 break;
             }
+            let id = self.entries[slot].transaction.id();
             if let Some(entry) = self.take(&id, None) {
                 self.remember(&entry, None);
             }
@@ -548,10 +593,7 @@ impl Mempool {
         let lapsed: Vec<(PublicKey, Arrival)> = self
             .by_expiry
             .range(..(wall, 0))
-            .filter_map(|((_, arrival), id)| {
-                let entry = self.entries.get(id)?;
-                Some((entry.transaction.transaction().sender, *arrival))
-            })
+            .map(|((_, arrival), slot)| (self.entries[*slot].sender, *arrival))
             .collect();
         for (key, arrival) in lapsed {
             if let Some(sender) = self.senders.get_mut(&key) {
@@ -580,7 +622,7 @@ impl Mempool {
 
     /// How this node came to know a transaction; `None` if it never did, or has forgotten.
     pub fn trace(&self, id: &TransactionId) -> Option<Trace> {
-        match self.entries.get(id) {
+        match self.entry(id) {
             Some(entry) => Some(trace_of(entry, None)),
             None => self.traces.get(id).cloned(),
         }
@@ -597,7 +639,8 @@ fn trace_of(entry: &Entry, committed: Option<Height>) -> Trace {
 
 /// Round-robin over the members' queues.
 struct Candidates<'a> {
-    lanes: VecDeque<btree_map::Values<'a, Arrival, VerifiedTransaction>>,
+    entries: &'a Slab<Entry>,
+    lanes: VecDeque<btree_map::Values<'a, Arrival, Slot>>,
     exclude: &'a dyn Fn(&TransactionId) -> bool,
 }
 
@@ -606,7 +649,8 @@ impl Iterator for Candidates<'_> {
 
     fn next(&mut self) -> Option<VerifiedTransaction> {
         while let Some(mut lane) = self.lanes.pop_front() {
-            if let Some(found) = lane.find(|transaction| !(self.exclude)(&transaction.id())) {
+            let mut ready = lane.by_ref().map(|slot| &self.entries[*slot].transaction);
+            if let Some(found) = ready.find(|transaction| !(self.exclude)(&transaction.id())) {
                 self.lanes.push_back(lane);
                 return Some(found.clone());
             }

@@ -64,7 +64,7 @@ fn picked(pool: &Mempool, count: usize) -> Vec<TransactionId> {
 
 /// What every index must say, stated again from the entries.
 fn check_consistent(pool: &Mempool) {
-    let entries: Vec<&Entry> = pool.entries.values().collect();
+    let entries: Vec<&Entry> = pool.entries.iter().map(|(_, entry)| entry).collect();
     let bytes = |required: bool| -> usize {
         entries.iter().filter(|e| e.required == required).map(|e| e.transaction.bytes().len()).sum()
     };
@@ -81,13 +81,27 @@ fn check_consistent(pool: &Mempool) {
     assert_eq!(pool.senders.values().map(|s| s.used.bytes).sum::<usize>(), pool.used.bytes);
     assert_eq!(pool.heads.len(), pool.senders.values().filter(|s| !s.queue.is_empty()).count());
     assert!(pool.heads.iter().all(|((since, key), expires_at)| {
-        let oldest = pool.senders[key].queue.values().next().map(|id| &pool.entries[id]);
+        let oldest = pool.senders[key].queue.values().next().map(|slot| &pool.entries[*slot]);
         pool.senders[key].head_since == *since
-            && oldest.is_some_and(|oldest| oldest.transaction.transaction().expires_at == *expires_at)
+            && oldest.is_some_and(|oldest| oldest.expires_at == *expires_at)
     }));
-    let ready = queued.iter().filter(|e| !pool.marks.contains_key(&e.transaction.id())).count();
+    let ready = queued.iter().filter(|e| e.marks == 0).count();
     assert_eq!(pool.senders.values().map(|s| s.ready.len()).sum::<usize>(), ready);
-    let marks: usize = pool.marks.values().map(|count| *count as usize).sum();
+    assert_eq!(pool.slots.len(), entries.len());
+    for (slot, entry) in &pool.entries {
+        let transaction = entry.transaction.transaction();
+        assert_eq!(pool.slots[&entry.transaction.id()], slot);
+        assert_eq!((entry.sender, entry.expires_at), (transaction.sender, transaction.expires_at));
+        assert_eq!(pool.by_expiry[&(entry.expires_at, entry.arrival)], slot);
+        let sender = &pool.senders[&entry.sender];
+        for index in [&sender.queue, &sender.ready] {
+            assert!(index.get(&entry.arrival).is_none_or(|found| *found == slot));
+        }
+    }
+    // Noted in one place each.
+    assert!(pool.marks.keys().all(|id| !pool.contains(id)));
+    let marks = entries.iter().map(|e| &e.marks).chain(pool.marks.values());
+    let marks: usize = marks.map(|count| *count as usize).sum();
     assert_eq!(marks, pool.proposals.values().map(Vec::len).sum::<usize>());
 }
 
