@@ -286,20 +286,20 @@ impl<'a, S: Store> Reader<'a, S> {
         if let Some(page) = self.cache.as_mut().and_then(|cache| cache.get(version, path)) {
             return Ok(page);
         }
-        let (content, since) = match self.stored(version, path)? {
+        let (content, base) = match self.stored(version, path)? {
             Stored::Whole(content) => (content, None),
             Stored::Newer(newer) => {
                 // Straight from the store: what the newer page replaced is not worth a place in the cache.
-                let Stored::Whole(older) = self.stored(newer.since(), path)? else {
+                let Stored::Whole(older) = self.stored(newer.base().height, path)? else {
                     return Err(damaged(version, path, "newer than one that is not stored by itself"));
                 };
                 let content = newer.onto(&older);
                 let content =
                     content.ok_or_else(|| damaged(version, path, "newer than one of another kind"))?;
-                (content, Some(newer.since()))
+                (content, Some(newer.base()))
             }
         };
-        let page = Arc::new(Page::new(*path, version, content, since));
+        let page = Arc::new(Page::new(*path, version, content, base));
         if let Some(cache) = &mut self.cache {
             cache.insert(Arc::clone(&page));
         }

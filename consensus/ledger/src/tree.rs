@@ -44,8 +44,8 @@ use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
 use std::sync::Arc;
 
-pub(crate) use page::Page;
 use page::{BUCKET_KEYS, Before, Branch, Content};
+pub(crate) use page::Page;
 pub(crate) use stored::Stored;
 pub use stored::page_rests_on;
 
@@ -154,9 +154,6 @@ pub(crate) struct Leaf {
 }
 
 impl Leaf {
-    /// The length of what [`Leaf::encode_into`] appends.
-    const LEN: usize = 72;
-
     /// The fields in order, the height big endian.
     fn encode_into(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.key.0);
@@ -219,15 +216,6 @@ impl Slot {
                 out.extend_from_slice(&hash.0);
                 out.extend_from_slice(&version.0.to_be_bytes());
             }
-        }
-    }
-
-    /// The length of what [`Slot::encode_into`] appends.
-    fn encoded_len(&self) -> usize {
-        match self {
-            Slot::Empty => 1,
-            Slot::Leaf(_) => 1 + Leaf::LEN,
-            Slot::Page { .. } => 41,
         }
     }
 

@@ -68,8 +68,17 @@ pub(crate) struct Page {
     pub(super) content: Content,
     /// Of a crowded page that was hashed. Most are, and a page in one piece is found and copied sooner.
     above: Option<Above>,
-    /// If it is stored as what is newer than an older page of the same path: the height of that.
-    pub(super) since: Option<Height>,
+    /// If it is stored as what is newer than an older page of the same path: that one.
+    pub(super) base: Option<Base>,
+}
+
+/// The page that another of the same path is stored as newer than.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// The height that wrote it.
+    pub(crate) height: Height,
+    /// Both are buckets, and have the same keys.
+    pub(crate) has_all_keys: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,8 +243,8 @@ pub(super) struct Before<'a> {
 
 impl Page {
     /// A page that was read.
-    pub(crate) fn new(path: Path, version: Height, content: Content, since: Option<Height>) -> Page {
-        Page { path, version, content, above: None, since }
+    pub(crate) fn new(path: Path, version: Height, content: Content, base: Option<Base>) -> Page {
+        Page { path, version, content, above: None, base }
     }
 
     /// Reads a little of every line of memory that an update of the page will read.
@@ -297,9 +306,14 @@ impl Page {
             page.above = Some(nodes);
         }
         if let Some(before) = before.filter(|before| before.only_newer) {
-            let since = before.page.since.unwrap_or(before.page.version);
-            if page.is_short_since(since) {
-                page.since = Some(since);
+            let base = before.page.base.unwrap_or(Base { height: before.page.version, has_all_keys: true });
+            if page.is_short_since(base.height) {
+                // None is gone, so there are as many only if they are the same.
+                let has_all_keys = match (&page.content, &before.page.content) {
+                    (Content::Bucket(now), Content::Bucket(before)) => now.len() == before.len(),
+                    _ => false,
+                };
+                page.base = Some(Base { has_all_keys: base.has_all_keys && has_all_keys, ..base });
             }
         }
         (page, hash)

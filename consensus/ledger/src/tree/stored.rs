@@ -8,17 +8,26 @@
 //! | | 2 bytes | bitmap of the slots that a later height wrote |
 //! | | ... | those slots |
 //! | 2, a bucket | ... | leaves, ascending by key |
-//! | 3, what is newer than an older bucket | 8 bytes | the height that wrote the older page, big endian |
+//! | 3, what is newer than an older bucket, keys among it | 8 bytes | the height that wrote the older page, big endian |
 //! | | ... | the leaves that a later height wrote, ascending by key |
+//! | 4, what is newer than an older bucket of the same keys | 8 bytes | the height that wrote the older page, big endian |
+//! | | 4 bytes | bitmap of the leaves that a later height wrote, little endian, the first lowest |
+//! | | ... | their hashes, each with its age |
+//!
+//! A slot is one byte for its kind, 1 for a leaf and 2 for a page, then the leaf, or the hash of the page and
+//! its age. A leaf is its key, its hash and its age. An *age* is how many heights before the page a leaf or a page
+//! below was written, seven bits a byte, lowest first, the eighth set in all but the last, which is not 0 unless
+//! it is the only one: one or two bytes as a rule, where a height takes eight.
 //!
 //! The older page has the same path and is stored by itself, so reading a page takes at most two look-ups.
 //! Every slot and leaf carries the height that wrote it, so what is newer than the older page is plain to
-//! see; a page from which something went away is stored by itself. The second form of each is chosen while
-//! it is at most half as long: a key changed at random then costs a third of what a whole page would. Small
+//! see; a page from which something went away is stored by itself. What is newer is chosen while it is at most
+//! half of the slots or leaves: a key changed at random then costs a quarter of what a whole page would. Small
 //! buckets always stand by themselves.
 
-use super::page::{BUCKET_KEYS, Branch, Content, Page};
+use super::page::{BUCKET_KEYS, Base, Branch, Content, Page};
 use super::{Leaf, Path, Slot, take};
+use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
 
 /// Leaves up to which a bucket is stored by itself, whatever changed. The less there is in each, the more buckets
@@ -29,6 +38,74 @@ const BRANCH: u8 = 0;
 const NEWER_OF_BRANCH: u8 = 1;
 const BUCKET: u8 = 2;
 const NEWER_OF_BUCKET: u8 = 3;
+const NEWER_OF_SAME_KEYS: u8 = 4;
+
+/// The longest age: 64 bits, seven a byte.
+const AGE_LEN: usize = 10;
+
+/// The longest leaf.
+const LEAF_LEN: usize = 32 + 32 + AGE_LEN;
+
+/// Appends the age of what `written` wrote, in a page of `version`.
+fn put_age(version: Height, written: Height, out: &mut Vec<u8>) {
+    let mut age = version.0.checked_sub(written.0).expect("nothing in a page is newer than the page");
+    while let low @ 0x80.. = age {
+        out.push(low.to_le_bytes()[0] | 0x80);
+        age >>= 7;
+    }
+    out.push(age.to_le_bytes()[0]);
+}
+
+/// Reads an age off the front of `bytes`: the height that wrote it.
+fn take_age(version: Height, bytes: &mut &[u8]) -> Option<Height> {
+    let mut age = 0u64;
+    for at in 0..AGE_LEN {
+        let [byte] = take(bytes)?;
+        let bits = u64::from(byte & 0x7f);
+        let shifted = bits << (7 * at);
+        if shifted >> (7 * at) != bits || (byte == 0 && at > 0) {
+            return None;
+        }
+        age |= shifted;
+        if byte & 0x80 == 0 {
+            return version.0.checked_sub(age).map(Height);
+        }
+    }
+    None
+}
+
+fn put_leaf(version: Height, leaf: &Leaf, out: &mut Vec<u8>) {
+    out.extend_from_slice(&leaf.key.0);
+    out.extend_from_slice(&leaf.hash.0);
+    put_age(version, leaf.version, out);
+}
+
+fn take_leaf(version: Height, bytes: &mut &[u8]) -> Option<Leaf> {
+    Some(Leaf { key: Hash(take(bytes)?), hash: Hash(take(bytes)?), version: take_age(version, bytes)? })
+}
+
+fn put_slot(version: Height, slot: &Slot, out: &mut Vec<u8>) {
+    match slot {
+        Slot::Empty => {}
+        Slot::Leaf(leaf) => {
+            out.push(1);
+            put_leaf(version, leaf, out);
+        }
+        Slot::Page { hash, version: written } => {
+            out.push(2);
+            out.extend_from_slice(&hash.0);
+            put_age(version, *written, out);
+        }
+    }
+}
+
+fn take_slot(version: Height, bytes: &mut &[u8]) -> Option<Slot> {
+    match take(bytes)? {
+        [1] => Some(Slot::Leaf(take_leaf(version, bytes)?)),
+        [2] => Some(Slot::Page { hash: Hash(take(bytes)?), version: take_age(version, bytes)? }),
+        _ => None,
+    }
+}
 
 impl Branch {
     /// The slots that are stored if what is newer than `since` is, each with its place.
@@ -43,18 +120,14 @@ fn newer(leaves: &[Leaf], since: Option<Height>) -> impl Iterator<Item = &Leaf> 
 }
 
 impl Page {
-    /// Whether what is newer than `since` is at most half as long as the whole.
+    /// Whether what is newer than `since` is at most half of the whole.
     pub(super) fn is_short_since(&self, since: Height) -> bool {
-        // The heads differ by less than a slot.
-        match &self.content {
-            Content::Branch(branch) => {
-                let length = |since| branch.newer(since).map(|(_, slot)| slot.encoded_len()).sum::<usize>();
-                2 * length(Some(since)) <= length(None)
-            }
-            Content::Bucket(leaves) => {
-                leaves.len() > SMALL_BUCKET && 2 * newer(leaves, Some(since)).count() <= leaves.len()
-            }
-        }
+        let (newer, all) = match &self.content {
+            Content::Branch(branch) => (branch.newer(Some(since)).count(), branch.newer(None).count()),
+            Content::Bucket(leaves) if leaves.len() <= SMALL_BUCKET => return false,
+            Content::Bucket(leaves) => (newer(leaves, Some(since)).count(), leaves.len()),
+        };
+        2 * newer <= all
     }
 
     /// What [`Page::encode_into`] appends.
@@ -67,24 +140,36 @@ impl Page {
 
     /// Appends what is stored; see the [module](self).
     pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
-        out.push(match (&self.content, self.since) {
+        let since = self.base.map(|base| base.height);
+        out.push(match (&self.content, self.base) {
             (Content::Branch(_), None) => BRANCH,
             (Content::Branch(_), Some(_)) => NEWER_OF_BRANCH,
             (Content::Bucket(_), None) => BUCKET,
-            (Content::Bucket(_), Some(_)) => NEWER_OF_BUCKET,
+            (Content::Bucket(_), Some(Base { has_all_keys: false, .. })) => NEWER_OF_BUCKET,
+            (Content::Bucket(_), Some(Base { has_all_keys: true, .. })) => NEWER_OF_SAME_KEYS,
         });
-        if let Some(since) = self.since {
+        if let Some(since) = since {
             out.extend_from_slice(&since.0.to_be_bytes());
         }
         match &self.content {
             Content::Branch(branch) => {
-                let stored = || branch.newer(self.since);
+                let stored = || branch.newer(since);
                 let bitmap = stored().fold(0u16, |bitmap, (place, _)| bitmap | 1 << place);
                 out.extend_from_slice(&bitmap.to_le_bytes());
-                stored().for_each(|(_, slot)| slot.encode_into(out));
+                stored().for_each(|(_, slot)| put_slot(self.version, &slot, out));
+            }
+            Content::Bucket(leaves) if self.base.is_some_and(|base| base.has_all_keys) => {
+                let is_newer = |leaf: &Leaf| Some(leaf.version) > since;
+                let bitmap =
+                    leaves.iter().rev().fold(0u32, |bitmap, leaf| bitmap << 1 | u32::from(is_newer(leaf)));
+                out.extend_from_slice(&bitmap.to_le_bytes());
+                for leaf in newer(leaves, since) {
+                    out.extend_from_slice(&leaf.hash.0);
+                    put_age(self.version, leaf.version, out);
+                }
             }
             Content::Bucket(leaves) => {
-                newer(leaves, self.since).for_each(|leaf| leaf.encode_into(out));
+                newer(leaves, since).for_each(|leaf| put_leaf(self.version, leaf, out));
             }
         }
     }
@@ -93,7 +178,9 @@ impl Page {
 /// The height whose page at the same path an entry of [`Column::Nodes`](crate::Column::Nodes) rests on: to
 /// read it that page must be there too, whatever else replaced it. `None` if it stands by itself.
 pub fn page_rests_on(mut entry: &[u8]) -> Option<Height> {
-    let [NEWER_OF_BRANCH | NEWER_OF_BUCKET] = take::<1>(&mut entry)? else { return None };
+    let [NEWER_OF_BRANCH | NEWER_OF_BUCKET | NEWER_OF_SAME_KEYS] = take::<1>(&mut entry)? else {
+        return None;
+    };
     Some(Height(u64::from_be_bytes(take(&mut entry)?)))
 }
 
@@ -118,6 +205,8 @@ enum NewerContent {
     /// All 16; those that are not newer are empty.
     Slots(Box<[Slot; 16]>),
     Leaves(Vec<Leaf>),
+    /// Hashes of leaves and the heights that wrote them, each with its place among those of the older page.
+    Hashes(Vec<(usize, Hash, Height)>),
 }
 
 impl Stored {
@@ -125,19 +214,21 @@ impl Stored {
     pub(crate) fn decode(mut bytes: &[u8], path: &Path, version: Height) -> Option<Stored> {
         let since = page_rests_on(bytes);
         let [kind] = take(&mut bytes)?;
-        if kind == NEWER_OF_BRANCH || kind == NEWER_OF_BUCKET {
+        if since.is_some() {
             take::<8>(&mut bytes)?;
         }
         // So it rests on an older page: with nothing newer it would not have been written.
         let fits = |written: Height| written <= version && since.is_none_or(|since| written > since);
         let content = match kind {
-            BRANCH | NEWER_OF_BRANCH => NewerContent::Slots(Box::new(slots(bytes, path, fits)?)),
-            BUCKET | NEWER_OF_BUCKET => NewerContent::Leaves(leaves(bytes, path, fits)?),
+            BRANCH | NEWER_OF_BRANCH => NewerContent::Slots(Box::new(slots(bytes, path, version, fits)?)),
+            BUCKET | NEWER_OF_BUCKET => NewerContent::Leaves(leaves(bytes, path, version, fits)?),
+            NEWER_OF_SAME_KEYS => NewerContent::Hashes(hashes(bytes, version, fits)?),
             _ => return None,
         };
         let is_empty = match &content {
             NewerContent::Slots(slots) => slots.iter().all(|slot| *slot == Slot::Empty),
             NewerContent::Leaves(leaves) => leaves.is_empty(),
+            NewerContent::Hashes(hashes) => hashes.is_empty(),
         };
         match (since, content) {
             _ if is_empty => None,
@@ -149,20 +240,26 @@ impl Stored {
                 }
                 Some(Stored::Whole(Content::Bucket(leaves.into_boxed_slice())))
             }
+            (None, NewerContent::Hashes(_)) => None,
         }
     }
 }
 
 /// A bitmap and the slots it announces, each of which must belong below `path` and have been written when
 /// it `fits`.
-fn slots(mut bytes: &[u8], path: &Path, fits: impl Fn(Height) -> bool) -> Option<[Slot; 16]> {
+fn slots(
+    mut bytes: &[u8],
+    path: &Path,
+    version: Height,
+    fits: impl Fn(Height) -> bool,
+) -> Option<[Slot; 16]> {
     let used = u16::from_le_bytes(take(&mut bytes)?);
     let mut slots = [Slot::Empty; 16];
     for (place, slot) in slots.iter_mut().enumerate() {
         if used >> place & 1 == 0 {
             continue;
         }
-        *slot = Slot::decode_from(&mut bytes)?;
+        *slot = take_slot(version, &mut bytes)?;
         let belongs = match slot {
             Slot::Empty => false,
             Slot::Leaf(Leaf { key, .. }) => path.leads_to(key) && path.nibble_of(key) == place,
@@ -176,26 +273,49 @@ fn slots(mut bytes: &[u8], path: &Path, fits: impl Fn(Height) -> bool) -> Option
 }
 
 /// Leaves up to the end, likewise.
-fn leaves(mut bytes: &[u8], path: &Path, fits: impl Fn(Height) -> bool) -> Option<Vec<Leaf>> {
-    if bytes.len() > BUCKET_KEYS * Leaf::LEN {
+fn leaves(
+    mut bytes: &[u8],
+    path: &Path,
+    version: Height,
+    fits: impl Fn(Height) -> bool,
+) -> Option<Vec<Leaf>> {
+    if bytes.len() > BUCKET_KEYS * LEAF_LEN {
         return None;
     }
-    let mut leaves: Vec<Leaf> = Vec::with_capacity(bytes.len() / Leaf::LEN);
-    while !bytes.is_empty() {
-        let leaf = Leaf::decode_from(&mut bytes)?;
+    let mut leaves: Vec<Leaf> = Vec::with_capacity(BUCKET_KEYS);
+    while !bytes.is_empty() && leaves.len() < BUCKET_KEYS {
+        let leaf = take_leaf(version, &mut bytes)?;
         let ascends = leaves.last().is_none_or(|last| last.key < leaf.key);
         if !ascends || !path.leads_to(&leaf.key) || !fits(leaf.version) {
             return None;
         }
         leaves.push(leaf);
     }
-    Some(leaves)
+    bytes.is_empty().then_some(leaves)
+}
+
+/// A bitmap, and of each leaf that it announces the hash and the height, likewise.
+fn hashes(
+    mut bytes: &[u8],
+    version: Height,
+    fits: impl Fn(Height) -> bool,
+) -> Option<Vec<(usize, Hash, Height)>> {
+    let newer = u32::from_le_bytes(take(&mut bytes)?);
+    let mut hashes = Vec::with_capacity(newer.count_ones() as usize);
+    for place in (0..BUCKET_KEYS).filter(|place| newer >> place & 1 == 1) {
+        let (hash, written) = (Hash(take(&mut bytes)?), take_age(version, &mut bytes)?);
+        if !fits(written) {
+            return None;
+        }
+        hashes.push((place, hash, written));
+    }
+    bytes.is_empty().then_some(hashes)
 }
 
 impl Newer {
-    /// The height that wrote the older page.
-    pub(crate) fn since(&self) -> Height {
-        self.since
+    /// The older page.
+    pub(crate) fn base(&self) -> Base {
+        Base { height: self.since, has_all_keys: matches!(self.content, NewerContent::Hashes(_)) }
     }
 
     /// What the page holds, from what the older one does; `None` if that cannot be the one this is newer than.
@@ -214,6 +334,14 @@ impl Newer {
                     return None;
                 }
                 Content::Bucket(leaves.into_boxed_slice())
+            }
+            (NewerContent::Hashes(newer), Content::Bucket(older)) => {
+                let mut leaves = older.clone();
+                for (place, hash, version) in newer {
+                    let leaf = leaves.get_mut(*place)?;
+                    (leaf.hash, leaf.version) = (*hash, *version);
+                }
+                Content::Bucket(leaves)
             }
             _ => return None,
         })

@@ -1,5 +1,6 @@
 //! The tree against a model that says what is hashed and nothing about how it is stored.
 
+use super::page::Base;
 use super::*;
 use crate::store::{Column, MemoryStore, Write};
 use proptest::prelude::*;
@@ -289,7 +290,7 @@ fn branch(slots: &[Slot; 16]) -> Content {
 }
 
 /// Pages, each of them one place different from the one before it, of height 1 and up.
-fn in_steps(start: Content, change: impl Fn(&mut Content, usize, Height)) {
+fn in_steps(start: Content, change: impl Fn(&mut Content, usize, Height)) -> usize {
     let (whole, _) = Page::hashed(path(), Height(1), start, None);
     let mut page = whole.clone();
     let (mut short, mut bytes) = (0, 0);
@@ -309,10 +310,10 @@ fn in_steps(start: Content, change: impl Fn(&mut Content, usize, Height)) {
             }
             Some(Stored::Newer(newer)) => {
                 short += 1;
-                assert_eq!(newer.since(), Height(1), "the last that was stored by itself");
+                assert_eq!(newer.base().height, Height(1), "the last that was stored by itself");
                 assert_eq!(page_rests_on(&encoded), Some(Height(1)));
                 let read = newer.onto(&whole.content).unwrap();
-                let again = Page::new(path(), version, read.clone(), Some(Height(1))).encode();
+                let again = Page::new(path(), version, read.clone(), Some(newer.base())).encode();
                 assert_eq!((read, again), (content, encoded));
             }
             None => panic!("{encoded:02x?}"),
@@ -321,6 +322,7 @@ fn in_steps(start: Content, change: impl Fn(&mut Content, usize, Height)) {
     }
     assert!((5..=12).contains(&short), "{short}");
     assert!(2 * bytes < whole.encode().len() * (short + 1), "{bytes} bytes for {} pages", short + 1);
+    bytes / (short + 1)
 }
 
 #[test]
@@ -331,7 +333,7 @@ fn a_page_is_stored_as_what_is_newer_while_that_is_short() {
         slots[place] = Slot::Page { hash: value(99), version };
         *content = branch(&slots);
     });
-    in_steps(Content::Bucket(bucket(Height(1)).into()), |content, place, version| {
+    let with_keys = in_steps(Content::Bucket(bucket(Height(1)).into()), |content, place, version| {
         let Content::Bucket(before) = content else { panic!("a bucket") };
         // Every third is a new key, the others have a new value.
         let at = u8::try_from(place).unwrap() * 16;
@@ -347,6 +349,47 @@ fn a_page_is_stored_as_what_is_newer_while_that_is_short() {
         assert!(leaves.is_sorted_by(|a, b| a.key < b.key));
         *content = Content::Bucket(leaves.into());
     });
+    let without = in_steps(Content::Bucket(bucket(Height(1)).into()), |content, place, version| {
+        let Content::Bucket(leaves) = content else { panic!("a bucket") };
+        let at = leaves.partition_point(|leaf| path().nibble_of(&leaf.key) < place);
+        (leaves[at].hash, leaves[at].version) = (value(99), version);
+    });
+    assert!(3 * without < 2 * with_keys, "{without} bytes a page, {with_keys} with new keys among them");
+}
+
+#[test]
+fn heights_are_read_back_from_ages_of_any_length() {
+    let ages = (0..64).flat_map(|bit| [1u64 << bit, (1 << bit) - 1, 1 << bit | 1]).chain([u64::MAX]);
+    for (age, later) in ages.flat_map(|age| [(age, 0), (age, (u64::MAX - age) / 2), (age, u64::MAX - age)]) {
+        let (written, version) = (Height(later), Height(later + age));
+        let leaves: Vec<Leaf> = bucket(written)[..2].to_vec();
+        let encoded = Page::new(path(), version, Content::Bucket(leaves.clone().into()), None).encode();
+        let read = match Stored::decode(&encoded, &path(), version) {
+            Some(Stored::Whole(Content::Bucket(read))) => read.into_vec(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(read, leaves);
+        if let Some(before) = age.checked_sub(1) {
+            let before = Stored::decode(&encoded, &path(), Height(before));
+            assert!(before.is_none(), "older than the first height by one");
+        }
+    }
+    // A longer form of what has a shorter one, and what no number of 64 bits is.
+    let page = Page::new(path(), Height(7), Content::Bucket(bucket(Height(7))[..2].into()), None).encode();
+    let aged = |age: &[u8]| {
+        let bytes = [&page[..page.len() - 1], age].concat();
+        Stored::decode(&bytes, &path(), Height(7)).is_some()
+    };
+    assert!(aged(&[0]) && aged(&[7]));
+    assert!(!aged(&[8]) && !aged(&[]) && !aged(&[0x80]) && !aged(&[0x80, 0]) && !aged(&[0x87, 0x80, 0]));
+    let bytes = |age: &[u8]| [&page[..page.len() - 1], age].concat();
+    let longest = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
+    assert!(Stored::decode(&bytes(&longest), &path(), Height(u64::MAX)).is_some());
+    for last in [2, 3, 0x7f, 0x80, 0x81] {
+        let mut longer = longest;
+        longer[9] = last;
+        assert!(Stored::decode(&bytes(&longer), &path(), Height(u64::MAX)).is_none(), "{last:#x}");
+    }
 }
 
 #[test]
@@ -424,27 +467,26 @@ fn damaged_pages_are_recognised() {
         let mut of_itself = newer.encode();
         of_itself[1..9].copy_from_slice(&7u64.to_be_bytes());
         assert!(Stored::decode(&of_itself, &path(), Height(7)).is_none(), "newer than itself");
-        of_itself.truncate(if of_itself[0] == 1 { 11 } else { 9 });
+        of_itself.truncate(if of_itself[0] == 1 { 11 } else { 13 });
         of_itself[9..].fill(0);
         assert!(Stored::decode(&of_itself, &path(), Height(7)).is_none(), "nothing newer");
         let read = |bytes: &[u8], version| {
             Stored::decode(bytes, &path(), version).and_then(|stored| match stored {
                 Stored::Whole(content) => Some((Height(0), content)),
-                Stored::Newer(newer) => Some((newer.since(), newer.onto(&whole.content)?)),
+                Stored::Newer(newer) => Some((newer.base().height, newer.onto(&whole.content)?)),
             })
         };
         for (page, content, base) in [(&whole, content, Height(0)), (&newer, later, Height(4))] {
             let bytes = page.encode();
-            let sound = Some((base, content));
-            assert_eq!(read(&bytes, Height(7)), sound);
-            assert_eq!(read(&bytes[..bytes.len() - 1], Height(7)), None);
-            assert_eq!(read(&[&bytes[..], &[0]].concat(), Height(7)), None);
-            assert_eq!(read(&bytes, Height(3)), None, "a page from a later height");
-            assert_eq!(read(&[], Height(7)), None);
+            let (sound, version) = (Some((base, content)), page.version);
+            assert_eq!(read(&bytes, version), sound);
+            assert_eq!(read(&bytes[..bytes.len() - 1], version), None);
+            assert_eq!(read(&[&bytes[..], &[0]].concat(), version), None);
+            assert_eq!(read(&[], version), None);
             for at in 0..bytes.len() {
                 let mut damaged = bytes.clone();
                 damaged[at] ^= 0x81;
-                assert_ne!(read(&damaged, Height(7)), sound, "byte {at}");
+                assert_ne!(read(&damaged, version), sound, "byte {at}");
             }
         }
         let elsewhere = Path::ROOT.child(1);
@@ -463,15 +505,23 @@ fn damaged_pages_are_recognised() {
     assert!(decode(&many[..32]).is_some());
     assert!(decode(&many).is_none(), "more than a bucket takes");
     // Newer than a page of the other kind, or one that has no room for it.
-    let newer = |content: Content| {
-        let before = Page::new(path(), Height(7), content, Some(Height(3)));
+    let newer = |content: Content, has_all_keys| {
+        let base = Some(Base { height: Height(3), has_all_keys });
+        let before = Page::new(path(), Height(7), content, base);
         match Stored::decode(&before.encode(), &path(), Height(7)) {
             Some(Stored::Newer(newer)) => newer,
             other => panic!("{other:?}"),
         }
     };
     let whole = Content::Bucket(many[..32].into());
-    assert!(newer(branch(&crowd(Height(4)))).onto(&whole).is_none());
-    assert!(newer(Content::Bucket(many[32..].into())).onto(&whole).is_none());
-    assert!(newer(Content::Bucket(many[31..32].into())).onto(&whole).is_some());
+    assert!(newer(branch(&crowd(Height(4))), false).onto(&whole).is_none());
+    assert!(newer(Content::Bucket(many[32..].into()), false).onto(&whole).is_none());
+    assert!(newer(Content::Bucket(many[31..32].into()), false).onto(&whole).is_some());
+    // Newer than the last of 20 leaves, where there are as many, or one less, or none.
+    let mut last = bucket(Height(3));
+    last[19].version = Height(7);
+    let last = newer(Content::Bucket(last.into()), true);
+    assert!(last.onto(&Content::Bucket(bucket(Height(3)).into())).is_some());
+    assert!(last.onto(&Content::Bucket(bucket(Height(3))[..19].into())).is_none());
+    assert!(last.onto(&branch(&crowd(Height(3)))).is_none());
 }
