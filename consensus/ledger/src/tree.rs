@@ -44,8 +44,8 @@ use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
 use std::sync::Arc;
 
-use page::{BUCKET_KEYS, Before, Branch, Content};
 pub(crate) use page::Page;
+use page::{BUCKET_KEYS, Before, Branch, Content};
 pub(crate) use stored::Stored;
 pub use stored::page_rests_on;
 
