@@ -111,7 +111,7 @@ impl Point {
             value: Some(value.clone()),
         }));
         let mut root = Vec::new();
-        layer.root.encode_into(&mut root);
+        layer.root.encode_into(height, &mut root);
         writes.push(Write::put(Column::Nodes, table::root_key(height), root));
         for (node, hash) in completed {
             writes.push(Write::put(Column::History, table::history_key(*node), hash.0.to_vec()));

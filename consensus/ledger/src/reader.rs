@@ -341,7 +341,7 @@ pub(crate) fn value_key_into(version: Height, key: &Hash, out: &mut Vec<u8>) {
 pub(crate) fn load_root(store: &impl Store, height: Height) -> Result<Option<Slot>, StoreError> {
     let Some(bytes) = store.get(Column::Nodes, &table::root_key(height))? else { return Ok(None) };
     let mut rest = &bytes[..];
-    match Slot::decode_from(&mut rest) {
+    match Slot::decode_from(height, &mut rest) {
         Some(root) if rest.is_empty() => Ok(Some(root)),
         _ => Err(StoreError::Corrupt(format!("the root record of height {height} is malformed"))),
     }

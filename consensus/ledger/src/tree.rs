@@ -153,24 +153,6 @@ pub(crate) struct Leaf {
     pub(crate) version: Height,
 }
 
-impl Leaf {
-    /// The fields in order, the height big endian.
-    fn encode_into(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.key.0);
-        out.extend_from_slice(&self.hash.0);
-        out.extend_from_slice(&self.version.0.to_be_bytes());
-    }
-
-    /// Reads one leaf off the front of `bytes`.
-    fn decode_from(bytes: &mut &[u8]) -> Option<Leaf> {
-        Some(Leaf {
-            key: Hash(take(bytes)?),
-            hash: Hash(take(bytes)?),
-            version: Height(u64::from_be_bytes(take(bytes)?)),
-        })
-    }
-}
-
 /// What a slot of a branch holds; also what the root of a tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slot {
@@ -200,35 +182,6 @@ impl Slot {
         match self {
             Slot::Empty => None,
             Slot::Leaf(Leaf { version, .. }) | Slot::Page { version, .. } => Some(*version),
-        }
-    }
-
-    /// One byte for the kind, then the fields in order; heights big endian.
-    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
-        match self {
-            Slot::Empty => out.push(0),
-            Slot::Leaf(leaf) => {
-                out.push(1);
-                leaf.encode_into(out);
-            }
-            Slot::Page { hash, version } => {
-                out.push(2);
-                out.extend_from_slice(&hash.0);
-                out.extend_from_slice(&version.0.to_be_bytes());
-            }
-        }
-    }
-
-    /// Reads one slot off the front of `bytes`.
-    pub(crate) fn decode_from(bytes: &mut &[u8]) -> Option<Slot> {
-        match take::<1>(bytes)? {
-            [0] => Some(Slot::Empty),
-            [1] => Some(Slot::Leaf(Leaf::decode_from(bytes)?)),
-            [2] => Some(Slot::Page {
-                hash: Hash(take(bytes)?),
-                version: Height(u64::from_be_bytes(take(bytes)?)),
-            }),
-            _ => None,
         }
     }
 }

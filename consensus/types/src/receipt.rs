@@ -161,8 +161,8 @@ pub struct Place {
     pub record: OutcomeRecord,
 }
 
-/// Several transactions' places in one block, proven together by two multiproofs: a node that many of their paths would hold is there
-/// once, or not at all where it follows from the others.
+/// Several transactions' places in one block, proven together by two multiproofs: a node that many of their paths
+/// would hold is there once, or not at all where it follows from the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inclusions {
     /// Ascending by index.

@@ -12,7 +12,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// The format of this version: column families and key table of [`storage`](super), the records of
-/// [`core`](crate::core). It grows by one whenever an older node could not read what a newer one wrote.
+/// [`core`](crate::core). It grows by one whenever an older node could not read what a newer one wrote,
+/// from the first release on; until then it is 1, and a directory of an earlier state of the project is not read.
 pub const FORMAT: u64 = 1;
 
 /// The marker's name within the data directory.

@@ -15,7 +15,7 @@
 //! | | ... | their hashes, each with its age |
 //!
 //! A slot is one byte for its kind, 1 for a leaf and 2 for a page, then the leaf, or the hash of the page and
-//! its age. A leaf is its key, its hash and its age. An *age* is how many heights before the page a leaf or a page
+//! its age. The root record of a height is a slot too, and alone may have kind 0: no key, and nothing more. A leaf is its key, its hash and its age. An *age* is how many heights before the page a leaf or a page
 //! below was written, seven bits a byte, lowest first, the eighth set in all but the last, which is not 0 unless
 //! it is the only one: one or two bytes as a rule, where a height takes eight.
 //!
@@ -74,36 +74,45 @@ fn take_age(version: Height, bytes: &mut &[u8]) -> Option<Height> {
     None
 }
 
-fn put_leaf(version: Height, leaf: &Leaf, out: &mut Vec<u8>) {
-    out.extend_from_slice(&leaf.key.0);
-    out.extend_from_slice(&leaf.hash.0);
-    put_age(version, leaf.version, out);
-}
+impl Leaf {
+    /// Appends what a page of `version` stores of it.
+    fn encode_into(&self, version: Height, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.key.0);
+        out.extend_from_slice(&self.hash.0);
+        put_age(version, self.version, out);
+    }
 
-fn take_leaf(version: Height, bytes: &mut &[u8]) -> Option<Leaf> {
-    Some(Leaf { key: Hash(take(bytes)?), hash: Hash(take(bytes)?), version: take_age(version, bytes)? })
-}
-
-fn put_slot(version: Height, slot: &Slot, out: &mut Vec<u8>) {
-    match slot {
-        Slot::Empty => {}
-        Slot::Leaf(leaf) => {
-            out.push(1);
-            put_leaf(version, leaf, out);
-        }
-        Slot::Page { hash, version: written } => {
-            out.push(2);
-            out.extend_from_slice(&hash.0);
-            put_age(version, *written, out);
-        }
+    /// Reads one leaf off the front of `bytes`.
+    fn decode_from(version: Height, bytes: &mut &[u8]) -> Option<Leaf> {
+        Some(Leaf { key: Hash(take(bytes)?), hash: Hash(take(bytes)?), version: take_age(version, bytes)? })
     }
 }
 
-fn take_slot(version: Height, bytes: &mut &[u8]) -> Option<Slot> {
-    match take(bytes)? {
-        [1] => Some(Slot::Leaf(take_leaf(version, bytes)?)),
-        [2] => Some(Slot::Page { hash: Hash(take(bytes)?), version: take_age(version, bytes)? }),
-        _ => None,
+impl Slot {
+    /// Appends what a page, or a root record, of `version` stores of it.
+    pub(crate) fn encode_into(&self, version: Height, out: &mut Vec<u8>) {
+        match self {
+            Slot::Empty => out.push(0),
+            Slot::Leaf(leaf) => {
+                out.push(1);
+                leaf.encode_into(version, out);
+            }
+            Slot::Page { hash, version: written } => {
+                out.push(2);
+                out.extend_from_slice(&hash.0);
+                put_age(version, *written, out);
+            }
+        }
+    }
+
+    /// Reads one slot off the front of `bytes`: whatever they are, nothing that is later than `version`.
+    pub(crate) fn decode_from(version: Height, bytes: &mut &[u8]) -> Option<Slot> {
+        match take(bytes)? {
+            [0] => Some(Slot::Empty),
+            [1] => Some(Slot::Leaf(Leaf::decode_from(version, bytes)?)),
+            [2] => Some(Slot::Page { hash: Hash(take(bytes)?), version: take_age(version, bytes)? }),
+            _ => None,
+        }
     }
 }
 
@@ -156,7 +165,7 @@ impl Page {
                 let stored = || branch.newer(since);
                 let bitmap = stored().fold(0u16, |bitmap, (place, _)| bitmap | 1 << place);
                 out.extend_from_slice(&bitmap.to_le_bytes());
-                stored().for_each(|(_, slot)| put_slot(self.version, &slot, out));
+                stored().for_each(|(_, slot)| slot.encode_into(self.version, out));
             }
             Content::Bucket(leaves) if self.base.is_some_and(|base| base.has_all_keys) => {
                 let is_newer = |leaf: &Leaf| Some(leaf.version) > since;
@@ -169,7 +178,7 @@ impl Page {
                 }
             }
             Content::Bucket(leaves) => {
-                newer(leaves, since).for_each(|leaf| put_leaf(self.version, leaf, out));
+                newer(leaves, since).for_each(|leaf| leaf.encode_into(self.version, out));
             }
         }
     }
@@ -259,7 +268,7 @@ fn slots(
         if used >> place & 1 == 0 {
             continue;
         }
-        *slot = take_slot(version, &mut bytes)?;
+        *slot = Slot::decode_from(version, &mut bytes)?;
         let belongs = match slot {
             Slot::Empty => false,
             Slot::Leaf(Leaf { key, .. }) => path.leads_to(key) && path.nibble_of(key) == place,
@@ -284,7 +293,7 @@ fn leaves(
     }
     let mut leaves: Vec<Leaf> = Vec::with_capacity(BUCKET_KEYS);
     while !bytes.is_empty() && leaves.len() < BUCKET_KEYS {
-        let leaf = take_leaf(version, &mut bytes)?;
+        let leaf = Leaf::decode_from(version, &mut bytes)?;
         let ascends = leaves.last().is_none_or(|last| last.key < leaf.key);
         if !ascends || !path.leads_to(&leaf.key) || !fits(leaf.version) {
             return None;

@@ -374,6 +374,14 @@ fn heights_are_read_back_from_ages_of_any_length() {
             assert!(before.is_none(), "older than the first height by one");
         }
     }
+    // A root record says nothing later than its height either: the next block is built on it.
+    let leaf = Slot::Leaf(bucket(Height(2))[0]);
+    let mut root = Vec::new();
+    leaf.encode_into(Height(7), &mut root);
+    let decode = |version| Slot::decode_from(Height(version), &mut &root[..]);
+    assert_eq!(decode(7), Some(leaf));
+    assert_eq!(decode(5).and_then(|slot| slot.version()), Some(Height(0)));
+    assert_eq!(decode(4), None);
     // A longer form of what has a shorter one, and what no number of 64 bits is.
     let page = Page::new(path(), Height(7), Content::Bucket(bucket(Height(7))[..2].into()), None).encode();
     let aged = |age: &[u8]| {
