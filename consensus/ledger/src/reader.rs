@@ -76,6 +76,8 @@ struct Set {
     tags: [u16; WAYS],
     /// Of each place, how many were used after it.
     ranks: [u8; WAYS],
+    /// Which of the pages are buckets, the first place lowest.
+    buckets: u16,
     pages: [Option<Arc<Page>>; WAYS],
 }
 
@@ -86,8 +88,12 @@ impl Default for PageCache {
 }
 
 impl Set {
-    const EMPTY: Set =
-        Set { tags: [0; WAYS], ranks: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], pages: [const { None }; WAYS] };
+    const EMPTY: Set = Set {
+        tags: [0; WAYS],
+        ranks: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+        buckets: 0,
+        pages: [const { None }; WAYS],
+    };
 
     fn find(&self, tag: u16, path: &Path) -> Option<usize> {
         let is_at = |way: &usize| self.pages[*way].as_ref().is_some_and(|page| page.path == *path);
@@ -97,7 +103,7 @@ impl Set {
     /// The place to be given up: of the bucket used before all others, unless that was lately; else of the page
     /// used before all others.
     fn victim(&self) -> usize {
-        let is_bucket = |way: &usize| self.pages[*way].as_ref().is_some_and(|page| page.is_bucket());
+        let is_bucket = |way: &usize| self.buckets >> way & 1 == 1;
         let old = (0..WAYS).filter(|way| usize::from(self.ranks[*way]) >= LATELY).filter(is_bucket);
         old.max_by_key(|way| self.ranks[*way]).unwrap_or_else(|| self.oldest())
     }
@@ -149,6 +155,7 @@ impl PageCache {
         let way = same().or_else(free).unwrap_or_else(|| set.victim());
         set.touch(way);
         set.tags[way] = tag;
+        set.buckets = set.buckets & !(1 << way) | u16::from(page.is_bucket()) << way;
         if let Some(before) = set.pages[way].replace(page) {
             if self.replaced.len() >= REPLACED_PAGES {
                 self.replaced.pop_front();

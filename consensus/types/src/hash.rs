@@ -128,13 +128,18 @@ impl std::hash::Hash for Hash {
     }
 }
 
+/// The order of the bytes. Nearly any two hashes or keys differ in the first eight, which are compared as one
+/// number.
+#[inline]
+pub(crate) fn order(one: &[u8; 32], other: &[u8; 32]) -> Ordering {
+    let first = |bytes: &[u8; 32]| u64::from_be_bytes(*bytes.first_chunk().expect("32 bytes begin with 8"));
+    first(one).cmp(&first(other)).then_with(|| one.cmp(other))
+}
+
 impl Ord for Hash {
-    /// The order of the bytes. Nearly any two hashes differ in the first eight, which are compared as one
-    /// number.
     #[inline]
     fn cmp(&self, other: &Hash) -> Ordering {
-        let first = |hash: &Hash| u64::from_be_bytes(*hash.0.first_chunk().expect("32 bytes begin with 8"));
-        first(self).cmp(&first(other)).then_with(|| self.0.cmp(&other.0))
+        order(&self.0, &other.0)
     }
 }
 
@@ -257,7 +262,26 @@ hash_newtype! {
 #[cfg(test)]
 mod tests {
     use super::Hash;
+    use crate::keys::PublicKey;
     use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+    #[test]
+    fn hashes_and_keys_are_in_the_order_of_their_bytes() {
+        let mut strings = vec![[0x80; 32]];
+        for place in 0..32 {
+            for byte in [0, 0x7f, 0x81, 0xff] {
+                let mut string = [0x80; 32];
+                string[place] = byte;
+                strings.push(string);
+            }
+        }
+        for one in &strings {
+            for other in &strings {
+                assert_eq!(Hash(*one).cmp(&Hash(*other)), one.cmp(other));
+                assert_eq!(PublicKey(*one).partial_cmp(&PublicKey(*other)), Some(one.cmp(other)));
+            }
+        }
+    }
 
     #[test]
     fn short_messages_hash_like_long_ones() {

@@ -70,7 +70,8 @@ impl Disk {
 
 #[derive(Default)]
 struct Waiting {
-    readies: VecDeque<Ready>,
+    /// Each with the bytes of what it writes.
+    readies: VecDeque<(Ready, usize)>,
     bytes: usize,
     closing: bool,
     /// The thread is at work on some that it took.
@@ -83,6 +84,16 @@ impl Waiting {
     fn is_behind(&self) -> bool {
         self.readies.len() >= BACKLOG_READIES || self.bytes >= BACKLOG_BYTES
     }
+}
+
+/// Readies that are written together.
+#[derive(Default)]
+struct Group {
+    readies: Vec<Ready>,
+    /// Of what they write.
+    bytes: usize,
+    /// So much waited that the core may be held back.
+    behind: bool,
 }
 
 /// Readies on their way to the disk.
@@ -104,12 +115,13 @@ impl WriteQueue {
 
     /// Queues a Ready. Whoever does asks [`WriteQueue::is_behind`] before making more.
     pub fn push(&self, ready: Ready) {
+        let bytes = bytes_of(&ready);
         let mut waiting = self.waiting();
         if waiting.ended {
             return;
         }
-        waiting.bytes += bytes_of(&ready);
-        waiting.readies.push_back(ready);
+        waiting.bytes += bytes;
+        waiting.readies.push_back((ready, bytes));
         drop(waiting);
         self.changed.notify_all();
     }
@@ -141,9 +153,8 @@ impl WriteQueue {
         self.changed.notify_all();
     }
 
-    /// The next group, or an empty one if none comes for a while; `None` when closed and empty. With it,
-    /// whether so much waited that the core may be held back.
-    fn take(&self) -> Option<(Vec<Ready>, bool)> {
+    /// The next group, empty if none comes for a while; `None` when closed and empty.
+    fn take(&self) -> Option<Group> {
         let mut waiting = self.waiting();
         waiting.writing = false;
         let is_empty = |waiting: &mut Waiting| waiting.readies.is_empty() && !waiting.closing;
@@ -152,20 +163,18 @@ impl WriteQueue {
         if waiting.readies.is_empty() && waiting.closing {
             return None;
         }
-        let behind = waiting.is_behind();
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        while let Some(ready) = waiting.readies.front() {
-            let more = bytes_of(ready);
-            if !group.is_empty() && (group.len() >= GROUP_READIES || bytes + more > GROUP_BYTES) {
-                break;
-            }
-            bytes += more;
-            group.extend(waiting.readies.pop_front());
+        let mut group = Group { behind: waiting.is_behind(), ..Group::default() };
+        let fits = |group: &Group, more: usize| {
+            group.readies.is_empty()
+                || (group.readies.len() < GROUP_READIES && group.bytes + more <= GROUP_BYTES)
+        };
+        while let Some((ready, more)) = waiting.readies.pop_front_if(|(_, more)| fits(&group, *more)) {
+            group.bytes += more;
+            group.readies.push(ready);
         }
-        waiting.bytes -= bytes;
-        waiting.writing = !group.is_empty();
-        Some((group, behind))
+        waiting.bytes -= group.bytes;
+        waiting.writing = !group.readies.is_empty();
+        Some(group)
     }
 
     /// Waits for a while; `false` if the node is closing.
@@ -259,20 +268,20 @@ impl Writer {
     }
 
     fn write_all(&mut self) -> Result<(), StorageFailure> {
-        while let Some((group, behind)) = self.queue.take() {
+        while let Some(group) = self.queue.take() {
             // Who has nothing to write has to know, too: it may be behind the others for want of whose
             // blocks it writes nothing, and would call itself ready.
-            if group.is_empty() && !self.wait_for_room(0) {
+            if group.readies.is_empty() && !self.wait_for_room(0) {
                 return Ok(());
             }
             if !self.write_group(&group)? {
                 return Ok(());
             }
-            let Some(last) = group.last().map(|ready| ready.number) else { continue };
+            let Some(last) = group.readies.last().map(|ready| ready.number) else { continue };
             let mut reports = Vec::new();
             // Each word wakes the core: it is told what it waits for. Held back, it waits for any.
-            let mut told = behind;
-            for ready in group {
+            let mut told = group.behind;
+            for ready in group.readies {
                 told |= ready.awaited;
                 send(&self.node, ready.then);
                 reports.extend(ready.reports);
@@ -289,8 +298,9 @@ impl Writer {
     }
 
     /// Writes a group and its guard; `false` if the node is closing while the disk is full.
-    fn write_group(&mut self, group: &[Ready]) -> Result<bool, StorageFailure> {
-        let committed: usize = group
+    fn write_group(&mut self, group: &Group) -> Result<bool, StorageFailure> {
+        let (readies, bytes) = (&group.readies, group.bytes);
+        let committed: usize = readies
             .iter()
             .flat_map(|ready| &ready.reports)
             .map(|report| if let Report::Committed(block) = report { block.transactions.len() } else { 0 })
@@ -298,11 +308,10 @@ impl Writer {
         let total = self.disk.transactions() + committed as u64;
         let count =
             (committed > 0).then(|| Write::put(Column::Meta, TOTAL_KEY, total.to_le_bytes().to_vec()));
-        let sync = group.iter().any(|ready| ready.sync);
-        let bytes: usize = group.iter().map(bytes_of).sum();
+        let sync = readies.iter().any(|ready| ready.sync);
         if bytes > 0 {
             let started = Instant::now();
-            let writes = || group.iter().flat_map(|ready| &ready.persist).chain(&count);
+            let writes = || readies.iter().flat_map(|ready| &ready.persist).chain(&count);
             if !self.wait_for_room(bytes) {
                 return Ok(false);
             }
@@ -314,12 +323,12 @@ impl Writer {
             }
             self.disk.set(None);
             self.disk.transactions.store(total, Ordering::Relaxed);
-            self.metrics.written(started.elapsed(), bytes, group.len());
+            self.metrics.written(started.elapsed(), bytes, readies.len());
             if sync {
                 self.metrics.synced("database");
             }
         }
-        match group.iter().rev().find_map(|ready| ready.guard) {
+        match readies.iter().rev().find_map(|ready| ready.guard) {
             Some(guard) => self.remember(guard),
             None => Ok(true),
         }

@@ -371,8 +371,12 @@ impl RocksStore {
         let writes = writes.into_iter();
         let bytes = writes.clone().map(bytes_in_batch).sum();
         let mut batch = WriteBatch::with_capacity_bytes(bytes);
+        // By name once, and not for each of thousands of writes. The discriminants are the places in `ALL`.
+        let families = Column::ALL.into_iter().map(|column| family(db, column));
+        let families: Vec<_> =
+            families.collect::<Result<_, _>>().map_err(|error| WriteError::Failed(error.to_string()))?;
         for write in writes {
-            let family = family(db, write.column).map_err(|error| WriteError::Failed(error.to_string()))?;
+            let family = families[write.column as usize];
             match &write.value {
                 Some(value) => batch.put_cf(family, &write.key, value),
                 None => batch.delete_cf(family, &write.key),

@@ -241,6 +241,19 @@ pub(super) struct Before<'a> {
     pub(super) only_newer: bool,
 }
 
+/// Node `number` of the 31 of the page at `path`, if `above` are those below 16.
+fn node(path: &Path, content: &Content, above: &Above, number: usize) -> Node {
+    match (number.checked_sub(16), content) {
+        (None, _) => above.node(number),
+        (Some(place), Content::Branch(branch)) => branch.node(place),
+        (Some(place), Content::Bucket(leaves)) => {
+            let from = leaves.partition_point(|leaf| path.nibble_of(&leaf.key) < place);
+            let len = leaves[from..].partition_point(|leaf| path.nibble_of(&leaf.key) == place);
+            Node::over(&leaves[from..from + len], path.depth() + 4)
+        }
+    }
+}
+
 impl Page {
     /// A page that was read.
     pub(crate) fn new(path: Path, version: Height, content: Content, base: Option<Base>) -> Page {
@@ -285,25 +298,30 @@ impl Page {
         content: Content,
         before: Option<Before<'_>>,
     ) -> (Page, Hash) {
-        let mut page = Page::new(path, version, content, None);
         // Which nodes are not what they were, by their numbers. What stays is copied once, to its new place.
-        let above = before.and_then(|before| Some((before.page.above.clone()?, before.changed)));
-        let (mut nodes, changed) = above.unwrap_or((Above::EMPTY, u16::MAX));
+        let known = before.and_then(|before| Some((before.page.above.as_ref()?, before.changed)));
+        let (above, changed) = match known {
+            Some((above, changed)) => (above.clone(), changed),
+            None => (Above::EMPTY, u16::MAX),
+        };
+        let mut page = Page { path, version, content, above: Some(above), base: None };
+        let above = page.above.as_mut().expect("it was just given");
         let mut stale = u32::from(changed) << 16;
         for number in (1..16).rev() {
             if stale >> (2 * number) & 3 != 0 {
-                let [left, right] = [2 * number, 2 * number + 1].map(|child| page.node(&nodes, child));
-                nodes.set(number, Node::above(left, right));
+                let [left, right] =
+                    [2 * number, 2 * number + 1].map(|child| node(&page.path, &page.content, above, child));
+                above.set(number, Node::above(left, right));
                 stale |= 1 << number;
             }
         }
+        let hash = above.node(1).hash();
         let in_use = match &page.content {
             Content::Branch(branch) => branch.entries.len(),
             Content::Bucket(leaves) => leaves.len(),
         };
-        let hash = nodes.node(1).hash();
-        if in_use >= CROWDED {
-            page.above = Some(nodes);
+        if in_use < CROWDED {
+            page.above = None;
         }
         if let Some(before) = before.filter(|before| before.only_newer) {
             let base = before.page.base.unwrap_or(Base { height: before.page.version, has_all_keys: true });
@@ -317,20 +335,6 @@ impl Page {
             }
         }
         (page, hash)
-    }
-
-    /// Node `number` of the 31, if `above` are those below 16.
-    fn node(&self, above: &Above, number: usize) -> Node {
-        let path = &self.path;
-        match (number.checked_sub(16), &self.content) {
-            (None, _) => above.node(number),
-            (Some(place), Content::Branch(branch)) => branch.node(place),
-            (Some(place), Content::Bucket(leaves)) => {
-                let from = leaves.partition_point(|leaf| path.nibble_of(&leaf.key) < place);
-                let len = leaves[from..].partition_point(|leaf| path.nibble_of(&leaf.key) == place);
-                Node::over(&leaves[from..from + len], path.depth() + 4)
-            }
-        }
     }
 
     /// What is found in this page on the way to `key`.

@@ -43,7 +43,8 @@ const NEWER_OF_SAME_KEYS: u8 = 4;
 /// The longest age: 64 bits, seven a byte.
 const AGE_LEN: usize = 10;
 
-/// The longest leaf.
+/// The shortest leaf, and the longest.
+const LEAST_LEAF_LEN: usize = 32 + 32 + 1;
 const LEAF_LEN: usize = 32 + 32 + AGE_LEN;
 
 /// Appends the age of what `written` wrote, in a page of `version`.
@@ -291,7 +292,8 @@ fn leaves(
     if bytes.len() > BUCKET_KEYS * LEAF_LEN {
         return None;
     }
-    let mut leaves: Vec<Leaf> = Vec::with_capacity(BUCKET_KEYS);
+    // Room for just these as a rule, so that nothing is moved once they are gathered.
+    let mut leaves: Vec<Leaf> = Vec::with_capacity(BUCKET_KEYS.min(bytes.len() / LEAST_LEAF_LEN));
     while !bytes.is_empty() && leaves.len() < BUCKET_KEYS {
         let leaf = Leaf::decode_from(version, &mut bytes)?;
         let ascends = leaves.last().is_none_or(|last| last.key < leaf.key);
