@@ -120,6 +120,9 @@ pub struct Status {
     pub phase: Phase,
     /// Its last committed height.
     pub height: Height,
+    /// Up to where it needs no proposals of its view: its last committed height, and above it as far as it has
+    /// them without a gap.
+    pub proposals: Height,
     /// It waits for something and asks to be sent again what it lacks.
     pub stalled: bool,
     /// It knows of no block yet: its chain is being founded.

@@ -107,6 +107,13 @@ impl Slot {
         self.prepares_on(block).into_iter().map(|(signer, _)| signer).collect()
     }
 
+    /// Whether this validator voted Prepare on another block than the one that is accepted here.
+    pub(crate) fn has_other_prepare(&self, signer: ValidatorIndex) -> bool {
+        let prepare = self.prepares.get(&signer).map(VerifiedMessage::message);
+        let (Some(Message::Prepare(vote)), Some(accepted)) = (prepare, &self.accepted) else { return false };
+        vote.statement.block != accepted.block.hash
+    }
+
     /// Whether anyone proposed or voted here. One vote is enough: if the proposal was lost on its way to
     /// all, its leader's vote is all there is.
     pub(crate) fn is_in_flight(&self) -> bool {

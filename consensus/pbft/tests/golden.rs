@@ -101,7 +101,8 @@ fn layouts_are_what_they_were() {
     for (phase, name) in
         [(Phase::Active, "active"), (Phase::Changing, "changing"), (Phase::Learning, "learning")]
     {
-        let status = Status { view: View(3), phase, height: Height(8), stalled: true, founding: false };
+        let (height, proposals) = (Height(8), Height(9));
+        let status = Status { view: View(3), phase, height, proposals, stalled: true, founding: false };
         golden.hex(&format!("status_{name}"), encode(&Message::Status(signed(status, 0))));
     }
 

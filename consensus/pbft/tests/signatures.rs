@@ -44,7 +44,8 @@ fn messages(signature: Signature) -> [Message; 3] {
     let (view, height, block) = (View(0), Height(1), BlockHash(Hash([2; 32])));
     let signer = ValidatorIndex(0);
     let commit = Commit { view, height, block, result: ResultHash(Hash([3; 32])) };
-    let status = Status { view, phase: Phase::Active, height, stalled: false, founding: false };
+    let status =
+        Status { view, phase: Phase::Active, height, proposals: height, stalled: false, founding: false };
     [
         Message::Prepare(Signed { statement: Prepare { view, height, block }, signer, signature }),
         Message::Commit(Signed { statement: commit, signer, signature }),

@@ -582,8 +582,14 @@ fn idle_validators_say_little() {
 fn a_beacon_counts_from_its_signer_only() {
     let mut cluster = Cluster::new(4, Parameters::default());
     let (chain, signer) = (cluster.genesis.chain, Cluster::index(2));
-    let beacon =
-        Status { view: View(0), phase: Phase::Active, height: Height(99), stalled: false, founding: false };
+    let beacon = Status {
+        view: View(0),
+        phase: Phase::Active,
+        height: Height(99),
+        proposals: Height(99),
+        stalled: false,
+        founding: false,
+    };
     let message = Message::Status(Signed::new(beacon, &chain, signer, &keys(2).1));
     let committee = Arc::clone(cluster.cores[0].as_ref().unwrap().committee());
     let message = VerifiedMessage::decode(codec::encode_bytes(&message), &committee).unwrap();

@@ -436,8 +436,14 @@ mod tests {
     /// failures.md, row 37.
     #[test]
     fn each_kind_of_frame_has_its_lane_and_its_limits() {
-        let status =
-            Status { view: View(0), phase: Phase::Active, height: Height(0), stalled: false, founding: true };
+        let status = Status {
+            view: View(0),
+            phase: Phase::Active,
+            height: Height(0),
+            proposals: Height(0),
+            stalled: false,
+            founding: true,
+        };
         let status = Message::Status(Signed::new(status, &CHAIN, ValidatorIndex(1), &key(2)));
         let (honest, ids) = (block(1), vec![id(&transaction(1))]);
         let header = Box::new(honest.header.clone());

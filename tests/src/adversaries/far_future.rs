@@ -34,6 +34,7 @@ impl Liar for FarFuture {
                     view,
                     phase: Phase::Active,
                     height,
+                    proposals: height,
                     stalled: true,
                     founding: false,
                 })),

@@ -221,7 +221,7 @@ PRE_PREPARE = Struct(view="u64", header=HEADER, ids=List("hash"))
 VIEW_CHANGE = Struct(view="u64", certificate=Optional(CERTIFICATE), prepared=List(PREPARED))
 NEW_VIEW = Struct(view="u64", view_changes=List(Signed(VIEW_CHANGE)))
 PHASE = Enum(active=NOTHING, changing=NOTHING, learning=NOTHING)
-STATUS = Struct(view="u64", phase=PHASE, height="u64", stalled="bool", founding="bool")
+STATUS = Struct(view="u64", phase=PHASE, height="u64", proposals="u64", stalled="bool", founding="bool")
 STATEMENTS = {
     "PrePrepare": ("pre-prepare", PRE_PREPARE),
     "Prepare": ("prepare", PREPARE),

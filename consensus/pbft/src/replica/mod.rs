@@ -351,6 +351,7 @@ impl Replica {
             view: self.view,
             phase: self.phase(),
             height: self.committed.height,
+            proposals: self.has_proposals_up_to(),
             stalled,
             founding: self.committed.height == Height::GENESIS,
         }

@@ -134,20 +134,36 @@ impl Replica {
                 messages.extend(opened.or_else(|| replica.own_view_change.clone()));
             }
             if votes {
-                messages.extend(replica.messages_above(status.height));
+                messages.extend(replica.messages_above(peer, &status));
             }
             messages
         });
     }
 
-    /// Proposals, and this replica's votes, above a height: at most three for each of the window, and
-    /// its Commits on the blocks just committed.
-    fn messages_above(&self, height: Height) -> Vec<VerifiedMessage> {
+    /// What a peer that stands there may lack above its height: proposals, and this replica's votes, at most three
+    /// for each of the window, and its Commits on the blocks just committed.
+    fn messages_above(&self, peer: ValidatorIndex, status: &Status) -> Vec<VerifiedMessage> {
+        let height = status.height;
         let slots =
             self.slots.range(height.next()..).take(usize::try_from(self.window()).unwrap_or(usize::MAX));
         let settled = self.settled.range(height.next()..).map(|(_, vote)| vote);
-        let in_flight = slots.flat_map(|(_, slot)| slot.offered.iter().chain(slot.votes_of(self.config.me)));
+        let in_flight = slots.flat_map(|(height, slot)| {
+            // Proposals are long: where blocks take longer than validators wait before they ask, each would be
+            // sent by all to all. But who voted on another one hears of this one, and whom to accuse.
+            let lacks = *height > status.proposals || slot.has_other_prepare(peer);
+            slot.offered.iter().filter(move |_| lacks).chain(slot.votes_of(self.config.me))
+        });
         settled.chain(in_flight).cloned().collect()
+    }
+
+    /// Up to where this replica needs no proposals: what it has committed, and above it what it has of its view.
+    pub(super) fn has_proposals_up_to(&self) -> Height {
+        let mut height = self.committed.height;
+        let is_here = |slot: &HeightSlot| slot.offered.is_some() || slot.accepted.is_some();
+        while self.active && self.slots.get(&height.next()).is_some_and(is_here) {
+            height = height.next();
+        }
+        height
     }
 
     /// The highest height that f+1 validators claim to have reached: at least one honest one has.

@@ -101,6 +101,7 @@ pub(super) fn status(committee: &Committee, signer: usize, view: u64, height: u6
         view: View(view),
         phase: Phase::Active,
         height: Height(height),
+        proposals: Height(height),
         stalled: false,
         founding: false,
     };

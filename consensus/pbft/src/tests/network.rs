@@ -1,8 +1,11 @@
 //! Partitions, one-way links, and how much is said when nothing happens.
 
-use super::cluster::{Cluster, Options, ms, perfect};
+use super::cluster::{Cluster, Options, VIEW_TIMEOUT, ms, perfect};
 use crate::Message;
 use quorate_types::ids::{Height, View};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 fn seconds(s: u64) -> Duration {
@@ -87,6 +90,34 @@ fn a_load_without_faults_needs_no_resending() {
     assert_eq!(blocks, 100);
     assert_eq!((sent["PrePrepare"], sent["Prepare"], sent["Commit"]), (300, 1200, 1200));
     assert!(sent["Status"] <= 48, "{sent:?}");
+}
+
+/// Blocks that take longer than validators wait before they ask again are no reason to send everyone every proposal.
+#[test]
+fn a_proposal_is_sent_again_to_those_only_who_lack_it() {
+    let mut cluster = Cluster::new(Options { n: 7, ..Options::default() });
+    let offers = Rc::<RefCell<BTreeMap<(usize, usize), u32>>>::default();
+    let counted = Rc::clone(&offers);
+    // All prepare but the last one, which gets nothing of its leader; and nobody commits for a while.
+    cluster.network = Box::new(move |f, _| {
+        if let Message::PrePrepare(_) = f.message {
+            *counted.borrow_mut().entry((f.from, f.to)).or_default() += 1;
+        }
+        match f.message {
+            _ if (f.from, f.to) == (0, 6) => vec![],
+            Message::Commit(_) if f.now < ms(1000) + VIEW_TIMEOUT * 2 / 3 => vec![],
+            _ => vec![ms(2)],
+        }
+    });
+    cluster.submit(1);
+    cluster.run_to_quiet("the Commits, again", VIEW_TIMEOUT);
+    assert_eq!(cluster.views(), [View(0); 7]);
+    let offers = offers.borrow();
+    assert!((1..6).all(|to| offers[&(0, to)] == 1), "{offers:?}");
+    for (from, to) in offers.keys() {
+        assert!(*from == 0 || *to == 6, "{from} sent it to {to}, which had it");
+    }
+    assert!((1..6).any(|from| offers.contains_key(&(from, 6))), "who lacks it gets it of others: {offers:?}");
 }
 
 #[test]
