@@ -136,20 +136,27 @@ pub(crate) fn order(one: &[u8; 32], other: &[u8; 32]) -> Ordering {
     first(one).cmp(&first(other)).then_with(|| one.cmp(other))
 }
 
-impl Ord for Hash {
-    #[inline]
-    fn cmp(&self, other: &Hash) -> Ordering {
-        order(&self.0, &other.0)
-    }
-}
+/// Implements the order of the bytes for a tuple struct around 32 of them.
+macro_rules! fixed_bytes_order {
+    ($name:ident) => {
+        impl Ord for $name {
+            #[inline]
+            fn cmp(&self, other: &$name) -> std::cmp::Ordering {
+                $crate::hash::order(&self.0, &other.0)
+            }
+        }
 
-impl PartialOrd for Hash {
-    #[inline]
-    fn partial_cmp(&self, other: &Hash) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+        impl PartialOrd for $name {
+            #[inline]
+            fn partial_cmp(&self, other: &$name) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+    };
 }
+pub(crate) use fixed_bytes_order;
 
+fixed_bytes_order!(Hash);
 fixed_bytes_serde!(Hash, 32);
 
 impl Hash {

@@ -9,13 +9,12 @@
 //! order, in the prime-order subgroup. No signature verifies under two such keys by accident of
 //! cofactors.
 
-use crate::hash::{ParseHexError, fixed_bytes_serde, order, parse_hex};
+use crate::hash::{ParseHexError, fixed_bytes_order, fixed_bytes_serde, parse_hex};
 use crate::memory;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_dalek::Signer;
 use ed25519_zebra::{VerificationKeyBytes, batch};
 use rand_core::CryptoRng;
-use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,20 +23,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey(pub [u8; 32]);
 
-impl Ord for PublicKey {
-    #[inline]
-    fn cmp(&self, other: &PublicKey) -> Ordering {
-        order(&self.0, &other.0)
-    }
-}
-
-impl PartialOrd for PublicKey {
-    #[inline]
-    fn partial_cmp(&self, other: &PublicKey) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
+fixed_bytes_order!(PublicKey);
 fixed_bytes_serde!(PublicKey, 32);
 
 /// An Ed25519 signature as bytes.
