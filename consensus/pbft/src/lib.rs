@@ -29,7 +29,8 @@
 //! - **Upon a NewView**: everyone recomputes the same base and re-proposals (`view_change.rs`) and
 //!   treats those as accepted. There is no separate PrePrepare for them: headers come with the
 //!   certificates, ids and bodies are fetched by hash from those who voted for them.
-//! - **Upon a Status** of a stalled peer: resend what it lacks. (`replica/resend.rs`)
+//! - **Upon a Status** of a stalled peer: resend what it lacks, and no proposal that it says it has, unless
+//!   it voted on another one. (`replica/resend.rs`)
 //!
 //! # Where this departs from the paper
 //!

@@ -304,8 +304,8 @@ impl Page {
             Some((above, changed)) => (above.clone(), changed),
             None => (Above::EMPTY, u16::MAX),
         };
-        let mut page = Page { path, version, content, above: Some(above), base: None };
-        let above = page.above.as_mut().expect("it was just given");
+        let mut page = Page::new(path, version, content, None);
+        let above = page.above.insert(above);
         let mut stale = u32::from(changed) << 16;
         for number in (1..16).rev() {
             if stale >> (2 * number) & 3 != 0 {

@@ -15,9 +15,10 @@
 //! | | ... | their hashes, each with its age |
 //!
 //! A slot is one byte for its kind, 1 for a leaf and 2 for a page, then the leaf, or the hash of the page and
-//! its age. The root record of a height is a slot too, and alone may have kind 0: no key, and nothing more. A leaf is its key, its hash and its age. An *age* is how many heights before the page a leaf or a page
-//! below was written, seven bits a byte, lowest first, the eighth set in all but the last, which is not 0 unless
-//! it is the only one: one or two bytes as a rule, where a height takes eight.
+//! its age. The root record of a height is a slot too, and alone may have kind 0: no key, and nothing more. A leaf
+//! is its key, its hash and its age. An *age* is how many heights before the page a leaf or a page below was
+//! written, seven bits a byte, lowest first, the eighth set in all but the last, which is not 0 unless it is the
+//! only one: one or two bytes as a rule, where a height takes eight.
 //!
 //! The older page has the same path and is stored by itself, so reading a page takes at most two look-ups.
 //! Every slot and leaf carries the height that wrote it, so what is newer than the older page is plain to

@@ -348,7 +348,7 @@ fn any_message() -> impl Strategy<Value = Message> {
                     view: View(view),
                     phase,
                     height: Height(height),
-                    proposals: Height(height + u64::from(flag)),
+                    proposals: Height(salt),
                     stalled: flag,
                     founding: !flag,
                 };
