@@ -3,12 +3,13 @@
 //! An expired transaction needs no memory, it is refused for being expired; so only ids whose expiry
 //! is not before the tip's time are kept. They follow from the chain, so they are not in the tree.
 //!
-//! An entry is the first 16 bytes of the id, whose preimage covers the time of expiry. To hit another's
-//! entry takes 2^128 hashes; who collides two of their own with 2^64 has the second refused, by everyone
-//! alike. Entries lie in one set for each second in which they expire, and a set goes as a whole once its
-//! second is over: each look-up touches one place in memory, however many there are. They are never walked
-//! through, so that the order within a set, which differs from node to node, reaches nothing. Together the
-//! sets hold at most what the chain commits within `max_lifetime_ms` of block time, and a second.
+//! An entry, a ticket, is the time of expiry and the first 16 bytes of the id, whose preimage covers it. To hit
+//! another's entry takes 2^128 hashes; who collides two of their own with 2^64 has the second refused, by everyone
+//! alike: tickets are compared whole wherever they are, here and in blocks that are not committed yet. They lie
+//! in one set for each second in which they expire, and a set goes as a whole once its second is over: each
+//! look-up touches one place in memory, however many there are. They are never walked through, so that the order
+//! within a set, which differs from node to node, reaches nothing. Together the sets hold at most what the chain
+//! commits within `max_lifetime_ms` of block time, and a second.
 //!
 //! In the store each block's entries are one value under its height, removed when all have expired.
 
@@ -45,7 +46,7 @@ fn second_of(time: Timestamp) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct ReplayIndex {
     /// By the second in which they expire.
-    ids: BTreeMap<u64, HashSet<[u8; 16]>>,
+    tickets: BTreeMap<u64, HashSet<Ticket>>,
     /// The records in the store, ascending by height, each with its latest expiry.
     records: VecDeque<(Height, Timestamp)>,
 }
@@ -76,12 +77,12 @@ impl ReplayIndex {
     }
 
     pub(crate) fn contains(&self, ticket: &Ticket) -> bool {
-        self.ids.get(&second_of(ticket.expires_at)).is_some_and(|ids| ids.contains(&ticket.id))
+        self.tickets.get(&second_of(ticket.expires_at)).is_some_and(|tickets| tickets.contains(ticket))
     }
 
     fn remember<'a>(&mut self, tickets: impl Iterator<Item = &'a Ticket>) {
         for ticket in tickets {
-            self.ids.entry(second_of(ticket.expires_at)).or_default().insert(ticket.id);
+            self.tickets.entry(second_of(ticket.expires_at)).or_default().insert(*ticket);
         }
     }
 
@@ -98,12 +99,27 @@ impl ReplayIndex {
         writes.push(Write::put(Column::Meta, table::ids_key(height), codec::encode(tickets)));
         self.records.push_back((height, latest));
         self.remember(tickets.iter());
-        while self.ids.first_key_value().is_some_and(|(second, _)| *second < second_of(time)) {
-            self.ids.pop_first();
+        while self.tickets.first_key_value().is_some_and(|(second, _)| *second < second_of(time)) {
+            self.tickets.pop_first();
         }
         while self.records.front().is_some_and(|(_, latest)| *latest < time) {
             let (height, _) = self.records.pop_front().expect("just seen");
             writes.push(Write::delete(Column::Meta, table::ids_key(height)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_compared_whole() {
+        let ticket = |ms| Ticket { expires_at: Timestamp(ms), id: [7; 16] };
+        let mut index = ReplayIndex::default();
+        index.commit(Height(1), Timestamp(5000), &[ticket(9_001)], &mut Vec::new());
+        assert!(index.contains(&ticket(9_001)));
+        // As in a block that is not committed yet, where a set has both.
+        assert!(!index.contains(&ticket(9_002)), "it expires in the same second, but is another");
     }
 }

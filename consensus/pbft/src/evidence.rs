@@ -1,7 +1,8 @@
 //! Two statements of one signer that no honest validator makes.
 
-use crate::message::{Committee, Message, MessageError, VerifiedMessage};
+use crate::message::{Committee, MAX_MESSAGE_BYTES, Message, MessageError, VerifiedMessage};
 use bytes::Bytes;
+use quorate_types::codec;
 use quorate_types::ids::{Height, ValidatorIndex, View};
 use serde::{Deserialize, Serialize};
 
@@ -58,14 +59,22 @@ impl Evidence {
     pub fn verify(&self, committee: &Committee) -> Result<Option<(ValidatorIndex, String)>, MessageError> {
         let first = VerifiedMessage::decode(self.first.clone(), committee)?;
         let second = VerifiedMessage::decode(self.second.clone(), committee)?;
-        Ok(Evidence::of(&first, &second).map(|_| (first.signer(), describe(&first))))
+        Ok(Evidence::of(&first, &second).map(|_| (first.signer(), describe(first.message()))))
+    }
+
+    /// The signer and the subject, in words: for logs. Nothing is verified: for evidence made here just now.
+    pub fn describe(&self) -> (ValidatorIndex, String) {
+        match codec::decode::<Message>(&self.first, MAX_MESSAGE_BYTES) {
+            Ok(first) => (first.signer(), describe(&first)),
+            Err(error) => (ValidatorIndex::default(), error.to_string()),
+        }
     }
 }
 
-/// What a piece of evidence is about, in words.
-pub(crate) fn describe(message: &VerifiedMessage) -> String {
+/// What a message that is part of evidence is about, in words.
+fn describe(message: &Message) -> String {
     let view = message.view();
-    match message.message() {
+    match message {
         Message::PrePrepare(m) => {
             format!("two proposals at height {} in view {view}", m.statement.header.height)
         }

@@ -224,7 +224,7 @@ pub enum MessageError {
     #[error("certificate of a view change: {0}")]
     Certificate(CertificateError),
     /// A ViewChange's prepared certificates are not ascending, not within the window above its
-    /// certificate, or not of earlier views.
+    /// certificate, not of earlier views, or longer than a quorum makes them.
     #[error("prepared certificates of a view change: {0}")]
     Prepared(&'static str),
     /// A NewView without a quorum of distinct signers, ascending, all for its view.
@@ -286,6 +286,8 @@ impl VerifiedMessage {
     /// A message that this replica has just signed, out of parts it had verified.
     pub(crate) fn own(message: Message, discarded: Vec<(ValidatorIndex, usize)>) -> VerifiedMessage {
         let bytes = codec::encode_bytes(&message);
+        // Or nobody could read it. What others put into it is bounded, see `check_view_change`.
+        assert!(bytes.len() <= MAX_MESSAGE_BYTES, "a message of {} bytes is signed", bytes.len());
         VerifiedMessage(Arc::new(Inner { message, bytes, discarded }))
     }
 
@@ -309,18 +311,17 @@ impl VerifiedMessage {
         self.message().view()
     }
 
-    /// The prepared certificates that count of a ViewChange signed by `signer` within this message.
+    /// The prepared certificate at `height` of a ViewChange signed by `signer` within this message, if there is
+    /// one that counts.
     pub(crate) fn usable<'a>(
-        &'a self,
+        &self,
         signer: ValidatorIndex,
         change: &'a ViewChange,
-    ) -> impl Iterator<Item = &'a PreparedCertificate> {
-        change
-            .prepared
-            .iter()
-            .enumerate()
-            .filter(move |(position, _)| !self.0.discarded.contains(&(signer, *position)))
-            .map(|(_, certificate)| certificate)
+        height: Height,
+    ) -> Option<&'a PreparedCertificate> {
+        // At ascending heights: that was checked.
+        let position = change.prepared.binary_search_by_key(&height, |p| p.header.height).ok()?;
+        (!self.0.discarded.contains(&(signer, position))).then(|| &change.prepared[position])
     }
 
     /// What was discarded, for a NewView that carries this ViewChange on.
@@ -379,6 +380,12 @@ fn check_view_change(
     }
     if change.prepared.len() as u64 > committee.window {
         return Err(MessageError::Prepared("more than the window"));
+    }
+    // Whatever a leader puts into its NewView must fit there, beside what the others say. A certificate that does
+    // not verify stays in the message, so this is no matter of the certificate alone.
+    let quorum = committee.validators.quorum().q;
+    if change.prepared.iter().any(|p| p.signatures.len() > quorum) {
+        return Err(MessageError::Prepared("more signatures than a quorum"));
     }
     let heights = || change.prepared.iter().map(|p| p.header.height);
     if !heights().is_sorted_by(|a, b| a < b) {

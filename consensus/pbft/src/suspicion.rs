@@ -11,7 +11,8 @@ const SLOW_PROPOSALS: u32 = 8;
 /// - **stall**: a proposal was accepted, or a transaction waits and there is no proposal, and nothing
 ///   has committed for the view timeout;
 /// - **censorship**: a transaction has waited here for the request timeout, counted from the moment
-///   the view began and from the last full block, for behind full blocks waiting is honest;
+///   the view began and from the last full block, for behind full blocks waiting is honest; but not for
+///   more than twice the timeout, or a leader with an accomplice could fill blocks and ignore someone;
 /// - **slowness**: eight proposals in a row, none full, each came later than half the view timeout
 ///   after there was both a transaction to propose and room in the window. A leader that is always
 ///   just in time for the timeouts would otherwise set the pace of the chain.
@@ -77,7 +78,8 @@ impl Suspicion {
 
     /// When the oldest waiting transaction will have waited too long.
     pub(crate) fn censored_at(&self) -> Option<Duration> {
-        let since = self.waiting_since?.max(self.began).max(self.last_full.unwrap_or_default());
+        let since = self.waiting_since?.max(self.began);
+        let since = self.last_full.map_or(since, |full| since.max(full.min(since + self.request_timeout)));
         Some(since.saturating_add(self.request_timeout))
     }
 
@@ -111,6 +113,10 @@ mod tests {
         assert_eq!(suspicion.censored_at(), Some(ms(3000)));
         suspicion.proposed(ms(1600), true);
         assert_eq!(suspicion.censored_at(), Some(ms(3600)));
+        suspicion.proposed(ms(2900), true);
+        assert_eq!(suspicion.censored_at(), Some(ms(4900)));
+        suspicion.proposed(ms(4800), true);
+        assert_eq!(suspicion.censored_at(), Some(ms(5000)), "full blocks put it off once, not for ever");
     }
 
     #[test]

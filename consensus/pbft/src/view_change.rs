@@ -65,8 +65,7 @@ pub fn plan<'a>(
         let height = base.plus(above);
         let best: Option<&PreparedCertificate> = changes
             .clone()
-            .flat_map(|(within, signer, change)| within.usable(signer, change))
-            .filter(|prepared| prepared.header.height == height)
+            .filter_map(|(within, signer, change)| within.usable(signer, change, height))
             .max_by_key(|prepared| prepared.view);
         match best {
             Some(prepared) if prepared.header.parent == parent => {

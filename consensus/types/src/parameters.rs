@@ -32,8 +32,8 @@ pub mod limits {
     pub const WINDOW: u64 = 64;
     /// The same, for sizes in memory.
     pub const WINDOW_PROPOSALS: usize = 64;
-    /// Proposals in flight times validators: the NewView of a chain, in which each of a quorum reports
-    /// a window of certificates with a quorum of signatures, must fit into one message of 8 MiB.
+    /// Proposals in flight times validators: the NewView of a chain, in which each of a quorum reports a certificate
+    /// by all, and a window of prepared certificates by a quorum, must fit into one message of 8 MiB.
     pub const WINDOW_TIMES_VALIDATORS: u64 = 1984;
 }
 
@@ -170,10 +170,11 @@ mod tests {
                 })
                 .max()
                 .expect("every set can have a window");
-            // A header takes some 280 bytes and a signature 66; a ViewChange also has a certificate.
+            // A header with a view and a length takes 238 bytes, a signature with its signer 66; a ViewChange also
+            // has a certificate, which may be by all, and its own 91 bytes.
             let quorum = crate::validators::Quorum::of(validators).q as u64;
-            let certificate = 400 + 66 * quorum;
-            let new_view = quorum * (most + 1) * certificate;
+            let view_change = 91 + 96 + 66 * validators as u64 + most * (238 + 66 * quorum);
+            let new_view = 256 + quorum * view_change;
             assert!(new_view < 8 << 20, "{validators} validators, window {most}: {new_view} bytes");
             assert!(most == 64 || (most + 1) * validators as u64 > limits::WINDOW_TIMES_VALIDATORS);
         }

@@ -5,7 +5,7 @@ mod recovery;
 mod resend;
 mod views;
 
-use crate::evidence::{self, Evidence};
+use crate::evidence::Evidence;
 use crate::future::Future;
 use crate::learning::{Claim, Learning};
 use crate::message::{Committee, Message, Phase, Status, VerifiedMessage};
@@ -354,17 +354,6 @@ impl Replica {
             proposals: self.has_proposals_up_to(),
             stalled,
             founding: self.committed.height == Height::GENESIS,
-        }
-    }
-}
-
-/// What a piece of evidence is about, in words; for logs.
-impl Evidence {
-    /// The signer and the subject, without checking signatures again: for evidence just made here.
-    pub fn describe(&self, committee: &Committee) -> (ValidatorIndex, String) {
-        match VerifiedMessage::decode(self.first.clone(), committee) {
-            Ok(first) => (first.signer(), evidence::describe(&first)),
-            Err(error) => (ValidatorIndex::default(), error.to_string()),
         }
     }
 }

@@ -85,10 +85,14 @@ impl Replica {
         self.send_at_once(to, message);
     }
 
+    /// Whether a peer was answered a moment ago.
+    fn was_answered(&self, peer: ValidatorIndex) -> bool {
+        self.answered.get(&peer).is_some_and(|last| self.now.saturating_sub(*last) < ANSWER_INTERVAL)
+    }
+
     /// Sends a peer what `what` picks, unless it was answered a moment ago.
     pub(super) fn answer(&mut self, peer: ValidatorIndex, what: impl Fn(&Replica) -> Vec<VerifiedMessage>) {
-        let last = self.answered.get(&peer);
-        if last.is_some_and(|last| self.now.saturating_sub(*last) < ANSWER_INTERVAL) {
+        if self.was_answered(peer) {
             return;
         }
         let messages = what(self);
@@ -116,10 +120,12 @@ impl Replica {
         {
             self.want(height);
         }
-        if !status.stalled {
+        // Beacons cost whoever sends them nothing, and each answer a signature.
+        if !status.stalled || self.was_answered(peer) {
             return;
         }
-        if status.height < self.committed.height {
+        let is_behind = status.height < self.committed.height;
+        if is_behind {
             // It learns from this how far behind it is, and fetches.
             self.send_status(To::One(peer), false);
         }
@@ -138,6 +144,9 @@ impl Replica {
             }
             messages
         });
+        if is_behind {
+            self.answered.insert(peer, self.now);
+        }
     }
 
     /// What a peer that stands there may lack above its height: proposals, and this replica's votes, at most three
@@ -183,7 +192,7 @@ impl Replica {
         let over = self.learning.reach(self.committed.height, self.view);
         if over || self.learning == Learning::No {
             self.suspicion.begin(self.now);
-            self.last_progress = self.now.max(Duration::ZERO);
+            self.last_progress = self.now;
         }
     }
 }

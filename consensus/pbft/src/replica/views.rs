@@ -97,11 +97,12 @@ impl Replica {
             }
             _ => {
                 self.view_changes.insert(signer, message);
+                if self.active && view <= self.view {
+                    // It is late: the view it asks for, or a later one, has begun. Said once: anyone can repeat
+                    // what another has signed, and to the signer's own beacons the answer is the same.
+                    self.answer(signer, |replica| replica.new_view.clone().into_iter().collect());
+                }
             }
-        }
-        if self.active && view <= self.view {
-            // It is late: the view it asks for, or a later one, has begun.
-            self.answer(signer, |replica| replica.new_view.clone().into_iter().collect());
         }
         self.count_view_changes();
     }

@@ -8,7 +8,7 @@ use crate::{
 };
 use proptest::prelude::*;
 use quorate_types::block::Header;
-use quorate_types::certificate::{CertificateError, Prepare};
+use quorate_types::certificate::{CertificateError, Prepare, PreparedCertificate};
 use quorate_types::codec;
 use quorate_types::hash::{BlockHash, ChainId, Hash};
 use quorate_types::ids::{Height, ValidatorIndex, View};
@@ -195,6 +195,13 @@ fn view_changes_with_certificates_out_of_place_are_refused() {
     assert_eq!(refused(3, None, vec![p(0, 3)]), MessageError::Prepared(late));
     let many = (0..5).map(|i| p(i, 0)).collect();
     assert_eq!(refused(3, None, many), MessageError::Prepared("more than the window"));
+    // A leader copies it into its NewView, which has no room for more: neither for valid signatures nor for others.
+    let long = "more signatures than a quorum";
+    let all = prepared(&committee, 0, &blocks[0], &[0, 1, 2, 3]);
+    assert_eq!(refused(3, None, vec![all.clone()]), MessageError::Prepared(long));
+    let mut junk = p(0, 0);
+    junk.signatures.extend(vec![all.signatures[0]; 100_000]);
+    assert_eq!(refused(3, None, vec![junk]), MessageError::Prepared(long));
     // Gaps, and prepared certificates of older views, are legal; so is the whole window.
     for fine in [vec![p(0, 2), p(2, 0)], vec![p(3, 0)], (0..4).map(|i| p(i, i as u64 % 3)).collect()] {
         let message = change(view_change(&committee, 1, 3, None, fine));
@@ -239,14 +246,17 @@ fn one_bad_prepared_certificate_is_discarded_and_those_beside_it_count() {
     let signed = view_change(&committee, 3, 2, None, vec![good.clone(), forged, later_header, few]);
     let verified = check(&committee, &change(signed.clone())).expect("the ViewChange itself is valid");
     assert_eq!(verified.discarded(), [(index(3), 1), (index(3), 2), (index(3), 3)]);
-    let usable: Vec<_> = verified.usable(index(3), &signed.statement).collect();
-    assert_eq!(usable, [&good]);
+    let usable = |verified: &VerifiedMessage, signer| -> Vec<PreparedCertificate> {
+        let at = |height| verified.usable(signer, &signed.statement, height).cloned();
+        (1..=4).map(Height).filter_map(at).collect()
+    };
+    assert_eq!(usable(&verified, index(3)), [good.clone()]);
     // Within a NewView, positions are told apart by signer.
     let honest = |s| view_change(&committee, s, 2, None, vec![good.clone()]);
     let message = new_view(&committee, 2, vec![honest(0), honest(1), signed.clone()]);
     let verified = check(&committee, &message).expect("a NewView may carry it");
-    assert_eq!(verified.usable(index(3), &signed.statement).count(), 1);
-    assert_eq!(verified.usable(index(0), &signed.statement).count(), 4);
+    assert_eq!(usable(&verified, index(3)).len(), 1);
+    assert_eq!(usable(&verified, index(0)).len(), 4);
 }
 
 #[test]
@@ -392,19 +402,23 @@ proptest! {
     }
 }
 
+/// In which everyone reports a certificate by all, and a whole window of prepared certificates.
 #[test]
-fn the_largest_new_view_of_31_validators_fits_a_frame() {
-    let window = limits::WINDOW;
-    let committee = committee(31, window);
-    let q = committee.validators.quorum().q;
-    let block = first_block(&committee, 0, "a");
-    let one = prepared(&committee, 0, &block, &(0..q).collect::<Vec<_>>());
-    let statement = ViewChange {
-        view: View(1),
-        certificate: Some(certificate(&committee, 0, &block, &(0..q).collect::<Vec<_>>())),
-        prepared: vec![one; usize::try_from(window).expect("small")],
-    };
-    let change = Signed { statement, signer: index(0), signature: key(0).sign(b"") };
-    let new_view = NewView { view: View(1), view_changes: vec![change; q] };
-    assert!(codec::encoded_len(&new_view) < crate::MAX_MESSAGE_BYTES / 2);
+fn the_largest_new_view_of_any_set_fits_a_message() {
+    for n in [1, 4, 31, 62, limits::VALIDATORS] {
+        let window = limits::WINDOW.min(limits::WINDOW_TIMES_VALIDATORS / n as u64);
+        let committee = committee(n, window);
+        let q = committee.validators.quorum().q;
+        let block = first_block(&committee, 0, "a");
+        let one = prepared(&committee, 0, &block, &(0..q).collect::<Vec<_>>());
+        let statement = ViewChange {
+            view: View(1),
+            certificate: Some(certificate(&committee, 0, &block, &(0..n).collect::<Vec<_>>())),
+            prepared: vec![one; usize::try_from(window).expect("small")],
+        };
+        let change = Signed { statement, signer: index(0), signature: key(0).sign(b"") };
+        let new_view = sign(&committee, 1, NewView { view: View(1), view_changes: vec![change; q] });
+        let length = codec::encoded_len(&Message::NewView(Box::new(new_view)));
+        assert!(length <= crate::MAX_MESSAGE_BYTES, "{n} validators, window {window}: {length} bytes");
+    }
 }
