@@ -115,7 +115,10 @@ impl Router {
         match report {
             Report::Admission { ticket, verdicts } => self.admission(ticket, verdicts).await,
             Report::Committed(block) => self.committed(&block),
-            Report::Expired(ids) => self.expired(&ids),
+            Report::Expired(ids) => self.gone(&ids, &SubmitError::Expired),
+            Report::Dropped(ids) => {
+                self.gone(&ids, &SubmitError::Full("there is no room for it any more".to_owned()));
+            }
             Report::Fault { peer, what } => self.faults.report(peer, &what),
             Report::Evidence { signer, what } => {
                 tracing::error!(validator = %signer, %what, "a validator contradicts itself; the evidence is kept");
@@ -211,10 +214,11 @@ impl Router {
         });
     }
 
-    fn expired(&mut self, ids: &[TransactionId]) {
+    /// The node holds these no longer.
+    fn gone(&mut self, ids: &[TransactionId], why: &SubmitError) {
         for id in ids {
             for (stream, position) in self.take(id) {
-                stream.refuse(position, SubmitError::Expired);
+                stream.refuse(position, why.clone());
             }
         }
     }

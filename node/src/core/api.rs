@@ -196,8 +196,11 @@ pub enum Report {
     },
     /// A block is final and in the store.
     Committed(Arc<CommittedBlock>),
-    /// Transactions left the mempool without committing: they expired.
+    /// Transactions left the mempool without committing: no new block may hold them.
     Expired(Vec<TransactionId>),
+    /// Transactions left the mempool without committing: a proposal that named them was dropped, and there is no
+    /// room for them otherwise.
+    Dropped(Vec<TransactionId>),
     /// A peer broke a rule; the text names it. The driver counts, logs, and disconnects repeat
     /// offenders.
     Fault {

@@ -20,7 +20,8 @@
 //!
 //! A proposal may name a transaction that has no room here. [`Mempool::insert_required`] takes it all
 //! the same, on a reserve of its own: only ids of marked proposals may use it, and it is bounded by
-//! the window times the limits of a block.
+//! the window times the limits of a block. It may also name one that the admission rules refuse:
+//! [`Mempool::insert_refused`] keeps that on the reserve, to judge the proposal by and for nothing else.
 //!
 //! Nothing here iterates over a hash map; equal calls give equal answers on every machine.
 
@@ -128,8 +129,18 @@ struct Entry {
     arrived: Duration,
     first_seen: Timestamp,
     origin: Origin,
-    /// On the reserve for proposals instead of the member's quota.
-    required: bool,
+    room: Room,
+}
+
+/// Whose room a transaction takes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// Its member's quota.
+    Quota,
+    /// The reserve for proposals.
+    Reserve,
+    /// Likewise, and it is never a candidate: the ledger's admission rules refuse it.
+    Refused,
 }
 
 /// One member's part of the mempool.
@@ -137,7 +148,7 @@ struct Entry {
 struct Sender {
     /// How many of its transactions are here.
     held: usize,
-    /// Those that may still be proposed here, oldest first: all but the lapsed.
+    /// Those that may still be proposed here, oldest first: all but the lapsed and the refused.
     queue: BTreeMap<Arrival, Slot>,
     /// Those of them in no proposal in flight.
     ready: BTreeMap<Arrival, Slot>,
@@ -267,7 +278,7 @@ impl Mempool {
             return Err(InsertError::Known);
         }
         self.check_room(&transaction.transaction().sender, transaction.bytes().len())?;
-        self.add(transaction, origin, now, wall, false);
+        self.add(transaction, origin, now, wall, Room::Quota);
         Ok(())
     }
 
@@ -284,19 +295,47 @@ impl Mempool {
         now: Duration,
         wall: Timestamp,
     ) -> Result<(), InsertError> {
-        let id = transaction.id();
         match self.insert(transaction.clone(), origin, now, wall) {
             Err(full @ (InsertError::Full { .. } | InsertError::MemberFull { .. })) => {
-                let fits = self.used_reserve.transactions < self.reserve.transactions
-                    && self.used_reserve.bytes + transaction.bytes().len() <= self.reserve.bytes;
-                if !self.is_marked(&id) || !fits {
+                if !self.has_reserve_for(&transaction) {
                     return Err(full);
                 }
-                self.add(transaction, origin, now, wall, true);
+                self.add(transaction, origin, now, wall, Room::Reserve);
                 Ok(())
             }
             done => done,
         }
+    }
+
+    /// Takes a transaction that a proposal names and the admission rules refuse: on the reserve, until no
+    /// proposal names it any more. It is no candidate and nobody waits for it, or a leader could name
+    /// what no other leader may propose, and have them suspected for it.
+    ///
+    /// # Errors
+    /// `Known`; or `Full` if no marked proposal holds the id or the reserve is used up.
+    pub fn insert_refused(
+        &mut self,
+        transaction: VerifiedTransaction,
+        origin: Origin,
+        now: Duration,
+        wall: Timestamp,
+    ) -> Result<(), InsertError> {
+        if self.contains(&transaction.id()) {
+            return Err(InsertError::Known);
+        }
+        if !self.has_reserve_for(&transaction) {
+            let Usage { transactions, bytes } = self.used_reserve;
+            return Err(InsertError::Full { transactions, bytes });
+        }
+        self.add(transaction, origin, now, wall, Room::Refused);
+        Ok(())
+    }
+
+    /// Whether a marked proposal names it, and the reserve has room for it.
+    fn has_reserve_for(&self, transaction: &VerifiedTransaction) -> bool {
+        self.is_marked(&transaction.id())
+            && self.used_reserve.transactions < self.reserve.transactions
+            && self.used_reserve.bytes + transaction.bytes().len() <= self.reserve.bytes
     }
 
     fn check_room(&self, sender: &PublicKey, bytes: usize) -> Result<(), InsertError> {
@@ -322,7 +361,7 @@ impl Mempool {
         origin: Origin,
         now: Duration,
         wall: Timestamp,
-        required: bool,
+        room: Room,
     ) {
         let (id, bytes) = (transaction.id(), transaction.bytes().len());
         let (key, expires_at) = (transaction.transaction().sender, transaction.transaction().expires_at);
@@ -338,7 +377,7 @@ impl Mempool {
             arrived: now,
             first_seen: wall,
             origin,
-            required,
+            room,
         });
         self.slots.insert(id, slot);
         let sender = self.senders.entry(key).or_insert_with(|| Sender {
@@ -350,19 +389,21 @@ impl Mempool {
             head_since: now,
         });
         sender.held += 1;
-        if sender.queue.is_empty() {
-            sender.head_since = now;
-            self.heads.insert((now, key), expires_at);
+        if room != Room::Refused {
+            if sender.queue.is_empty() {
+                sender.head_since = now;
+                self.heads.insert((now, key), expires_at);
+            }
+            sender.queue.insert(arrival, slot);
+            if marks == 0 {
+                sender.ready.insert(arrival, slot);
+            }
         }
-        sender.queue.insert(arrival, slot);
-        if marks == 0 {
-            sender.ready.insert(arrival, slot);
-        }
-        if required {
-            self.used_reserve.add(bytes);
-        } else {
+        if room == Room::Quota {
             sender.used.add(bytes);
             self.used.add(bytes);
+        } else {
+            self.used_reserve.add(bytes);
         }
         self.by_expiry.insert((expires_at, arrival), slot);
     }
@@ -377,11 +418,11 @@ impl Mempool {
         self.by_expiry.remove(&(entry.expires_at, entry.arrival));
         let sender = self.senders.get_mut(&key).expect("every entry has its sender");
         sender.held -= 1;
-        if entry.required {
-            self.used_reserve.remove(bytes);
-        } else {
+        if entry.room == Room::Quota {
             sender.used.remove(bytes);
             self.used.remove(bytes);
+        } else {
+            self.used_reserve.remove(bytes);
         }
         sender.leave(&key, entry.arrival, committed_at, &self.entries, &mut self.heads);
         if sender.held == 0 {
@@ -481,8 +522,8 @@ impl Mempool {
     }
 
     /// A proposal was dropped: its transactions are candidates again, at their old places. Those on
-    /// the reserve move to their member's quota; the ids of those that find no room there are returned,
-    /// and no longer held.
+    /// the reserve move to their member's quota; the ids of those that find no room there, or were refused,
+    /// are returned, and no longer held.
     pub fn unmark(&mut self, block: &BlockHash) -> Vec<TransactionId> {
         let released = self.release(block);
         released.into_iter().filter(|id| !self.give_back(id)).collect()
@@ -512,22 +553,22 @@ impl Mempool {
     }
 
     /// Makes a transaction a candidate again, if it is held here. False if it was on the reserve and finds no
-    /// room in its member's quota: then it is held no longer.
+    /// room in its member's quota, or is refused: then it is held no longer.
     fn give_back(&mut self, id: &TransactionId) -> bool {
         let Some(slot) = self.slots.get(id).copied() else { return true };
         let entry = &self.entries[slot];
         let (key, bytes, arrival) = (entry.sender, entry.transaction.bytes().len(), entry.arrival);
-        let required = entry.required;
-        if required && self.check_room(&key, bytes).is_err() {
+        let room = entry.room;
+        if room == Room::Refused || (room == Room::Reserve && self.check_room(&key, bytes).is_err()) {
             self.take(id, None);
             return false;
         }
         let sender = self.senders.get_mut(&key).expect("every entry has its sender");
-        if required {
+        if room == Room::Reserve {
             self.used_reserve.remove(bytes);
             self.used.add(bytes);
             sender.used.add(bytes);
-            self.entries[slot].required = false;
+            self.entries[slot].room = Room::Quota;
         }
         if sender.queue.contains_key(&arrival) {
             sender.ready.insert(arrival, slot);
@@ -566,22 +607,22 @@ impl Mempool {
         }
     }
 
-    /// Removes what can commit no more: whatever expires before `time`. Returns the ids.
+    /// Removes what no new block may hold: whatever expires before `time`. Returns the ids.
     ///
     /// `time` is the latest committed block's timestamp or, if later, the wall clock minus the allowed
     /// drift: no new block may carry an earlier one. Without the second, a transaction that expired
     /// in an idle chain would wait for ever and have leaders suspected.
+    ///
+    /// What stands in a proposal stays: one that is proposed again keeps its time, however long ago that
+    /// was, and its bodies are needed until it is decided.
     pub fn expire(&mut self, time: Timestamp) -> Vec<TransactionId> {
-        let mut expired = Vec::new();
-        while let Some((&(expires_at, _), &slot)) = self.by_expiry.first_key_value() {
-            if expires_at >= time {
-                break;
-            }
-            let id = self.entries[slot].transaction.id();
-            if let Some(entry) = self.take(&id, None) {
+        let over = self.by_expiry.range(..(time, 0)).map(|(_, slot)| &self.entries[*slot]);
+        let expired: Vec<TransactionId> =
+            over.filter(|entry| entry.marks == 0).map(|entry| entry.transaction.id()).collect();
+        for id in &expired {
+            if let Some(entry) = self.take(id, None) {
                 self.remember(&entry, None);
             }
-            expired.push(id);
         }
         expired
     }

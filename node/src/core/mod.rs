@@ -63,7 +63,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// next answer get their turn.
 const CATCH_UP_TRANSACTIONS: usize = 1024;
 
-/// Bytes of blocks served to one peer in a second; above that its requests go unanswered.
+/// Bytes of blocks and proposals served to one peer in a second; above that its requests go unanswered.
 const SERVED_BYTES_PER_SECOND: u64 = 128 << 20;
 
 /// One validator, without its clock, disk and sockets.
@@ -79,7 +79,7 @@ pub struct Core<S: Store> {
     proposals: Proposals,
     pace: Pace,
     connected: BTreeSet<ValidatorIndex>,
-    /// Blocks served to each peer: bytes not yet paid for with time, and as of when.
+    /// What each peer was served: bytes not yet paid for with time, and as of when.
     served: BTreeMap<ValidatorIndex, (u64, Duration)>,
     expiry_at: Duration,
     evidence: u64,
@@ -296,9 +296,15 @@ impl<S: Store> Core<S> {
             let origin = Origin { from: Some(from), hops };
             let marked = self.mempool.is_marked(&id);
             let verdict = match self.ledger.admit(&transaction, self.now.wall) {
-                // What a proposal names is needed to judge the proposal, whatever is wrong with it.
-                Err(refusal) if !marked => Err(refusal.is_permanent()),
-                _ => self.insert(transaction.clone(), origin, marked).map_err(|_| false),
+                Ok(()) => self.insert(transaction.clone(), origin, marked).map_err(|_| false),
+                Err(refusal) => {
+                    // What a proposal names is needed to judge the proposal, whatever is wrong with it.
+                    let (now, wall) = (self.now.monotonic, self.now.wall);
+                    if marked && self.mempool.insert_refused(transaction.clone(), origin, now, wall).is_ok() {
+                        self.proposals.arrived(&id);
+                    }
+                    Err(refusal.is_permanent())
+                }
             };
             match verdict {
                 Ok(()) => {
@@ -437,20 +443,20 @@ impl<S: Store> Core<S> {
     }
 
     fn keep_evidence(&mut self, evidence: &quorate_pbft::Evidence) {
-        let (signer, what) = evidence.describe(&self.committee);
+        let (signer, what) = evidence.describe();
         let key = self.evidence.to_be_bytes().to_vec();
         self.building.persist.push(Write::put(Column::Evidence, key, codec::encode(evidence)));
         self.evidence += 1;
         self.building.reports.push(Report::Evidence { signer, what });
     }
 
-    /// Drops what can commit no more.
+    /// Drops what no new block may hold.
     fn expire(&mut self) {
         if self.now.monotonic < self.expiry_at {
             return;
         }
         self.expiry_at = self.now.monotonic.saturating_add(EXPIRY_INTERVAL);
-        // No later block may carry an earlier time than either.
+        // No new block may carry an earlier time than either.
         let drift = self.ledger.genesis().parameters.max_clock_drift_ms;
         let time = self.ledger.tip().timestamp.max(self.now.wall.minus_ms(drift));
         self.mempool.lapse(self.now.wall);
@@ -504,12 +510,7 @@ impl<S: Store> Core<S> {
 
     /// Serves committed blocks from the store, within a bound of bytes for each peer and second.
     fn serve_blocks(&mut self, peer: ValidatorIndex, from: Height, to: Height) {
-        let now = self.now.monotonic;
-        let (unpaid, since) = self.served.get(&peer).copied().unwrap_or((0, now));
-        let paid = u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
-        let unpaid = unpaid.saturating_sub(paid.saturating_mul(SERVED_BYTES_PER_SECOND / 1000));
-        self.served.insert(peer, (unpaid, now));
-        if unpaid > SERVED_BYTES_PER_SECOND {
+        if !self.may_serve(peer) {
             return;
         }
         let mut blocks = Vec::new();
@@ -518,7 +519,12 @@ impl<S: Store> Core<S> {
         while height <= to && blocks.len() < wire::MAX_BLOCKS && bytes < wire::BLOCKS_FRAME_BYTES {
             match records::full_block(self.ledger.store(), height) {
                 Ok(Some(block)) => {
-                    bytes += block.transactions.iter().map(|body| body.len() + 8).sum::<usize>() + 1024;
+                    let length = block.transactions.iter().map(|body| body.len() + 8).sum::<usize>() + 1024;
+                    // One may be as long as a frame at most: another before it could leave no room.
+                    if bytes > 0 && bytes + length > wire::BLOCKS_FRAME_BYTES {
+                        break;
+                    }
+                    bytes += length;
                     blocks.push(block);
                 }
                 Ok(None) => break,
@@ -530,9 +536,25 @@ impl<S: Store> Core<S> {
             height = height.next();
         }
         if !blocks.is_empty() {
-            self.served.insert(peer, (unpaid.saturating_add(bytes as u64), now));
+            self.charge(peer, bytes);
             self.send_now(&[peer], &PeerFrame::Blocks(blocks));
         }
+    }
+
+    /// Whether a peer may be served: a request costs it little, and the answer is long.
+    fn may_serve(&mut self, peer: ValidatorIndex) -> bool {
+        let now = self.now.monotonic;
+        let (unpaid, since) = self.served.get(&peer).copied().unwrap_or((0, now));
+        let paid = u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
+        let unpaid = unpaid.saturating_sub(paid.saturating_mul(SERVED_BYTES_PER_SECOND / 1000));
+        self.served.insert(peer, (unpaid, now));
+        unpaid <= SERVED_BYTES_PER_SECOND
+    }
+
+    /// Notes what a peer was served.
+    fn charge(&mut self, peer: ValidatorIndex, bytes: usize) {
+        let (unpaid, _) = self.served.entry(peer).or_insert((0, self.now.monotonic));
+        *unpaid = unpaid.saturating_add(bytes as u64);
     }
 
     /// Closes the Ready that this step built, if it holds anything.

@@ -1,5 +1,6 @@
 //! Gathering the bodies of proposals, and executing them once all are here.
 
+use super::api::Report;
 use super::wire::PeerFrame;
 use super::{Core, records};
 use quorate_ledger::{Column, InvalidBlock, Store, Write};
@@ -9,6 +10,7 @@ use quorate_types::codec;
 use quorate_types::hash::{BlockHash, TransactionId};
 use quorate_types::ids::{Height, ValidatorIndex};
 use quorate_types::transaction::VerifiedTransaction;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,27 @@ struct Known {
     transactions: Option<Arc<[VerifiedTransaction]>>,
     /// In the store, by a vote.
     stored: bool,
+    /// Places of the ids in the order of the ids, once someone has looked for one.
+    order: OnceCell<Box<[usize]>>,
+}
+
+impl Known {
+    fn new(header: Header, ids: Option<Arc<[TransactionId]>>) -> Known {
+        Known { header, ids, transactions: None, stored: false, order: OnceCell::new() }
+    }
+
+    /// The body of one of its transactions. Peers may ask for many that are nowhere, so the ids are not looked
+    /// through for each.
+    fn body(&self, id: &TransactionId) -> Option<&VerifiedTransaction> {
+        let (ids, transactions) = (self.ids.as_ref()?, self.transactions.as_ref()?);
+        let order = self.order.get_or_init(|| {
+            let mut order: Box<[usize]> = (0..ids.len()).collect();
+            order.sort_unstable_by_key(|place| ids[*place]);
+            order
+        });
+        let at = order.binary_search_by_key(id, |place| ids[*place]).ok()?;
+        transactions.get(order[at])
+    }
 }
 
 /// A block that the replica wants executed.
@@ -63,14 +86,9 @@ impl Proposals {
         self.wanted.values().any(|wanted| !wanted.missing.is_empty())
     }
 
-    /// A body of an uncommitted block that is not in the mempool any more. The ids are looked through, for
-    /// they lie side by side: peers may ask for many that are nowhere.
+    /// A body of an uncommitted block that is not in the mempool any more.
     pub(super) fn body(&self, id: &TransactionId) -> Option<VerifiedTransaction> {
-        self.known.values().find_map(|known| {
-            let (ids, transactions) = (known.ids.as_ref()?, known.transactions.as_ref()?);
-            let place = ids.iter().position(|known| known == id)?;
-            transactions.get(place).cloned()
-        })
+        self.known.values().find_map(|known| known.body(id)).cloned()
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
@@ -96,10 +114,9 @@ impl Proposals {
         ids: Vec<TransactionId>,
         transactions: Vec<VerifiedTransaction>,
     ) {
-        self.known.insert(
-            block,
-            Known { header, ids: Some(ids.into()), transactions: Some(transactions.into()), stored: true },
-        );
+        let known = Known::new(header, Some(ids.into()));
+        let known = Known { transactions: Some(transactions.into()), stored: true, ..known };
+        self.known.insert(block, known);
     }
 
     /// Notes a block that this node has just built and executed.
@@ -110,7 +127,7 @@ impl Proposals {
         ids: Arc<[TransactionId]>,
         transactions: Vec<VerifiedTransaction>,
     ) {
-        let known = Known { header, ids: Some(ids), transactions: Some(transactions.into()), stored: false };
+        let known = Known { transactions: Some(transactions.into()), ..Known::new(header, Some(ids)) };
         self.known.insert(block, known);
     }
 }
@@ -125,12 +142,7 @@ impl<S: Store> Core<S> {
         sources: Vec<ValidatorIndex>,
         reproposal: bool,
     ) {
-        let known = self.proposals.known.entry(block).or_insert_with(|| Known {
-            header: header.clone(),
-            ids: None,
-            transactions: None,
-            stored: false,
-        });
+        let known = self.proposals.known.entry(block).or_insert_with(|| Known::new(header.clone(), None));
         if known.ids.is_none() {
             known.ids = ids;
         }
@@ -199,11 +211,16 @@ impl<S: Store> Core<S> {
         }
     }
 
-    /// Serves the header and ids of an uncommitted block, or of a committed one.
+    /// Serves the header and ids of an uncommitted block.
     pub(super) fn serve_proposal(&mut self, peer: ValidatorIndex, block: BlockHash) {
+        if !self.may_serve(peer) {
+            return;
+        }
         if let Some(Known { header, ids: Some(ids), .. }) = self.proposals.known.get(&block) {
+            let bytes = size_of_val(&**ids);
             let frame = PeerFrame::Proposal { header: Box::new(header.clone()), ids: ids.to_vec() };
             self.send_now(&[peer], &frame);
+            self.charge(peer, bytes);
         }
     }
 
@@ -342,8 +359,7 @@ impl<S: Store> Core<S> {
         }
         let blocks: Vec<BlockHash> = self.proposals.known.keys().copied().collect();
         for block in blocks {
-            let dropped = self.mempool.unmark(&block);
-            self.gossip.deferred(&dropped, self.now.monotonic);
+            self.unmark(&block);
         }
         self.proposals.known.retain(|_, known| known.stored);
     }
@@ -352,6 +368,7 @@ impl<S: Store> Core<S> {
     pub(super) fn settle_proposals(&mut self, height: Height, block: &BlockHash) -> bool {
         let writes = &mut self.building.persist;
         let mut stored = false;
+        let mut others = Vec::new();
         let settled: Vec<BlockHash> = self
             .proposals
             .known
@@ -374,12 +391,23 @@ impl<S: Store> Core<S> {
             if known.stored {
                 writes.push(Write::delete(Column::Bodies, records::block_key(known.header.height, &hash)));
             }
-            let dropped = self.mempool.unmark(&hash);
-            self.gossip.deferred(&dropped, self.now.monotonic);
+            others.push(hash);
         }
         writes.push(Write::delete(Column::Votes, records::vote_key(records::PREPARE, height)));
         writes.push(Write::delete(Column::Votes, records::vote_key(records::COMMIT, height)));
+        for block in others {
+            self.unmark(&block);
+        }
         stored
+    }
+
+    /// Nothing waits for this block any more.
+    fn unmark(&mut self, block: &BlockHash) {
+        let dropped = self.mempool.unmark(block);
+        self.gossip.deferred(&dropped, self.now.monotonic);
+        if !dropped.is_empty() {
+            self.building.reports.push(Report::Dropped(dropped));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One lock, one condition variable, no polling: the core's thread sleeps until something arrives or its
 //! deadline comes. Lanes keep their own order; between lanes the higher one goes first, so that bulk
-//! never delays agreement.
+//! never delays agreement; below votes, one turn in [`TURNS`] goes to the lowest.
 //!
 //! Each queued input carries a [`Claim`] on its lane's budget, taken before the bytes were even
 //! verified and given back when the core takes the input. What is in the verify pool and what waits
@@ -104,10 +104,16 @@ const MAX_QUERIES: usize = 256;
 /// Transactions in one step, unless a frame has more: votes wait for as long as that takes.
 const GATHERED: usize = 256;
 
+/// Of so many turns that votes leave, one goes to the least urgent class that waits: a peer that never stops
+/// asking for blocks must not keep all transactions out.
+const TURNS: usize = 16;
+
 /// Inputs for one core, by class. No lock, no clock: the simulator's machines choose by this as well.
 #[derive(Debug, Default)]
 pub struct Inbox {
     inputs: [VecDeque<(Input, Claim)>; 4],
+    /// Turns since the last [`TURNS`]th.
+    turns: usize,
     /// The highest number persisted and not yet told.
     persisted: Option<u64>,
 }
@@ -136,7 +142,9 @@ impl Inbox {
         if held_back {
             return None;
         }
-        self.inputs.iter_mut().find(|queue| !queue.is_empty()).map(gather)
+        self.turns = (self.turns + 1) % TURNS;
+        let mut waiting = self.inputs.iter_mut().filter(|queue| !queue.is_empty());
+        if self.turns == 0 { waiting.next_back() } else { waiting.next() }.map(gather)
     }
 
     /// Whether nothing waits.
@@ -278,7 +286,7 @@ fn gather(queue: &mut VecDeque<(Input, Claim)>) -> Vec<Input> {
 mod tests {
     use super::*;
     use crate::core::api::{PeerInput, Ticket};
-    use quorate_types::ids::ValidatorIndex;
+    use quorate_types::ids::{Height, ValidatorIndex};
 
     fn far() -> Instant {
         Instant::now() + Duration::from_secs(60)
@@ -343,6 +351,21 @@ mod tests {
         }
         mailbox.stop();
         assert_eq!(name(&mailbox.next(far(), false)), "stop");
+    }
+
+    #[test]
+    fn requests_without_end_keep_no_transaction_out_for_long() {
+        let mailbox = Mailbox::new();
+        let request = || {
+            let frame = PeerInput::FetchBlocks { from: Height(1), to: Height(1) };
+            (Input::Peer { from: ValidatorIndex(1), frame }, Claim::none())
+        };
+        mailbox.push(Class::Sync, (0..3 * TURNS).map(|_| request()));
+        mailbox.push(Class::Clients, [submit(1), submit(2)]);
+        let taken: Vec<bool> =
+            (0..2 * TURNS).map(|_| matches!(inputs(&mailbox)[0], Input::Submit { .. })).collect();
+        assert!(taken.contains(&true));
+        assert!(!taken[..TURNS - 1].contains(&true), "else the more urgent goes first: {taken:?}");
     }
 
     #[test]

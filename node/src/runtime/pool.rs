@@ -2,7 +2,7 @@
 //!
 //! Nothing unverified reaches the core, and no signature is verified on its thread. One thread is
 //! reserved for votes, so that agreement never waits behind a batch of a thousand transactions; the
-//! others take the most urgent class first.
+//! others take the most urgent class first, but for one batch in [`TURNS`].
 //!
 //! Batches of one class may be verified at once by several threads; their results are handed to the
 //! core in the order in which the bytes arrived. So the messages of one sender keep their order, and a
@@ -68,6 +68,9 @@ const ENOUGH: usize = 128;
 /// What is verified later then commits no later, and a signature in a larger batch costs less: of some
 /// five hundred a tenth less than of half as many.
 const APART_IN_LINE: Duration = Duration::from_millis(50);
+
+/// Of so many batches one is of the least urgent class that waits.
+const TURNS: u32 = 8;
 
 /// Votes in the queue from which on the thread for votes is not left alone with them.
 const MANY_VOTES: usize = 8;
@@ -167,6 +170,8 @@ impl Line {
 #[derive(Default)]
 struct Lines {
     lines: [Line; 4],
+    /// Batches taken since the last [`TURNS`]th.
+    turns: u32,
     /// When a thread will look for transactions, told or not.
     watched: Option<Duration>,
     /// How soon transactions are wanted.
@@ -202,6 +207,16 @@ impl Lines {
         let (apart, _) = self.batching();
         let expected = || self.lines[class.index()].next_of_stream(class, apart).filter(|at| *at > now);
         self.due(class).or_else(expected)
+    }
+
+    /// Of these classes, the most urgent first, one of which a batch is due: as a rule the first, and one time in
+    /// [`TURNS`] the last, so that what peers send of one class never keeps all others waiting.
+    fn class_due(&mut self, classes: &[Class], now: Duration) -> Option<Class> {
+        let is_due = |class: &Class| self.due(*class).is_some_and(|due| due <= now);
+        let mut due = classes.iter().copied().filter(is_due);
+        let chosen = if (self.turns + 1).is_multiple_of(TURNS) { due.next_back() } else { due.next() }?;
+        self.turns = (self.turns + 1) % TURNS;
+        Some(chosen)
     }
 
     /// The next batch of this class, and with transactions of clients or peers those of the others.
@@ -370,9 +385,8 @@ impl Shared {
                 return None;
             }
             let now = self.clock.monotonic();
-            if let Some(class) = classes.iter().find(|class| lines.due(**class).is_some_and(|due| due <= now))
-            {
-                let taken = lines.take(*class, now);
+            if let Some(class) = lines.class_due(classes, now) {
+                let taken = lines.take(class, now);
                 if !only_votes && classes.iter().any(|class| lines.due(*class).is_some()) {
                     // Someone else is to wait for what is left while this one is at work.
                     self.arrived.notify_one();
@@ -599,6 +613,22 @@ mod tests {
         assert_eq!(taken(Class::Gossip), [Class::Clients, Class::Gossip]);
         assert_eq!(taken(Class::Clients), []);
         assert_eq!(taken(Class::Sync), [Class::Sync]);
+    }
+
+    #[test]
+    fn no_class_keeps_all_others_waiting() {
+        let mut lines = Lines::default();
+        let mut chosen = Vec::new();
+        for _ in 0..2 * TURNS {
+            put_to(&mut lines, Class::Sync, 100);
+            put_to(&mut lines, Class::Votes, 100);
+            put_to(&mut lines, Class::Clients, 100);
+            let class = lines.class_due(&Class::ALL, Duration::ZERO).unwrap();
+            lines.take(class, Duration::ZERO);
+            chosen.push(class);
+        }
+        let others = chosen.iter().filter(|class| **class != Class::Votes).count();
+        assert!(others == 2 && chosen.contains(&Class::Clients), "{chosen:?}");
     }
 
     #[test]

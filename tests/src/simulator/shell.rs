@@ -303,6 +303,7 @@ impl World {
                 }
             }
             Report::Expired(_) => self.reach.hit("transactions expire"),
+            Report::Dropped(_) => self.reach.hit("transactions are dropped with their proposal"),
             Report::Fault { peer, what } => {
                 self.transcript.say(self.now, &format!("{name} blames validator {peer}: {what}"));
                 self.reach.fault(&what);

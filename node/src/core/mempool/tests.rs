@@ -65,11 +65,13 @@ fn picked(pool: &Mempool, count: usize) -> Vec<TransactionId> {
 /// What every index must say, stated again from the entries.
 fn check_consistent(pool: &Mempool) {
     let entries: Vec<&Entry> = pool.entries.iter().map(|(_, entry)| entry).collect();
-    let bytes = |required: bool| -> usize {
-        entries.iter().filter(|e| e.required == required).map(|e| e.transaction.bytes().len()).sum()
+    let bytes = |quota: bool| -> usize {
+        let of = entries.iter().filter(|e| (e.room == Room::Quota) == quota);
+        of.map(|e| e.transaction.bytes().len()).sum()
     };
-    assert_eq!(pool.used.bytes, bytes(false));
-    assert_eq!(pool.used_reserve.bytes, bytes(true));
+    assert_eq!(pool.used.bytes, bytes(true));
+    assert_eq!(pool.used_reserve.bytes, bytes(false));
+    assert!(entries.iter().all(|e| e.room == Room::Quota || e.marks > 0));
     assert_eq!(pool.used.transactions + pool.used_reserve.transactions, entries.len());
     assert_eq!(pool.by_expiry.len(), entries.len());
     assert_eq!(pool.senders.values().map(|s| s.held).sum::<usize>(), entries.len());
@@ -77,6 +79,7 @@ fn check_consistent(pool: &Mempool) {
     let queued =
         |e: &&&Entry| pool.senders[&e.transaction.transaction().sender].queue.contains_key(&e.arrival);
     let queued: Vec<&&Entry> = entries.iter().filter(queued).collect();
+    assert!(queued.iter().all(|e| e.room != Room::Refused));
     assert_eq!(pool.senders.values().map(|s| s.queue.len()).sum::<usize>(), queued.len());
     assert_eq!(pool.senders.values().map(|s| s.used.bytes).sum::<usize>(), pool.used.bytes);
     assert_eq!(pool.heads.len(), pool.senders.values().filter(|s| !s.queue.is_empty()).count());
@@ -264,6 +267,50 @@ fn expiry_takes_exactly_what_can_commit_no_more() {
 }
 
 #[test]
+fn what_stands_in_a_proposal_does_not_expire() {
+    let mut pool = pool(Limits::default());
+    let all: Vec<_> = (0..2).map(|nonce| transaction(1, nonce, 10, 1)).collect();
+    for t in &all {
+        put(&mut pool, t, 0).expect("room");
+    }
+    pool.mark_proposed(block(1), &[all[0].id()]);
+    pool.lapse(Timestamp(5000));
+    assert_eq!(pool.expire(Timestamp(5000)), [all[1].id()]);
+    assert!(pool.contains(&all[0].id()), "the block may be proposed again, at the time it has");
+    assert_eq!(pool.unmark(&block(1)), []);
+    assert_eq!(picked(&pool, 10), [], "nor is it proposed anew");
+    assert_eq!(pool.expire(Timestamp(5000)), [all[0].id()]);
+    check_consistent(&pool);
+}
+
+#[test]
+fn what_is_refused_is_there_for_the_proposal_that_names_it_and_for_nothing_else() {
+    let mut pool = pool(Limits::default());
+    let all: Vec<_> = (0..10).map(|nonce| tx(1, nonce)).collect();
+    let refused = |pool: &mut Mempool, t: &VerifiedTransaction| {
+        pool.insert_refused(t.clone(), Origin::LOCAL, ms(0), Timestamp(0))
+    };
+    assert!(matches!(refused(&mut pool, &all[0]), Err(InsertError::Full { .. })), "no proposal names it");
+    pool.mark_proposed(block(1), &ids(&all));
+    pool.mark_proposed(block(2), &ids(&all[..1]));
+    // Window 2 times 4 transactions.
+    for t in &all[..8] {
+        assert_eq!(refused(&mut pool, t), Ok(()));
+    }
+    assert!(refused(&mut pool, &all[8]).is_err());
+    assert_eq!(refused(&mut pool, &all[0]), Err(InsertError::Known));
+    assert_eq!((pool.oldest_waiting(Timestamp(0)), picked(&pool, 10)), (None, vec![]));
+    assert_eq!(put(&mut pool, &tx(2, 0), 0), Ok(()), "no one's quota is taken up");
+    check_consistent(&pool);
+
+    assert_eq!(pool.unmark(&block(1)), ids(&all[1..8]));
+    check_consistent(&pool);
+    pool.committed(&block(2), Height(1), &all[..1], ms(1));
+    assert_eq!(pool.len(), 1);
+    check_consistent(&pool);
+}
+
+#[test]
 fn the_reserve_is_for_marked_proposals_only_and_bounded() {
     let limits = Limits { member_transactions: 1, ..Limits::default() };
     let mut pool = pool(limits);
@@ -361,6 +408,7 @@ fn what_has_lapsed_hides_nobody_and_is_no_candidate() {
 enum Event {
     Insert(usize),
     Require(usize),
+    Refuse(usize),
     Mark(u8, Vec<usize>),
     Unmark(u8),
     Commit(u8, Vec<usize>),
@@ -374,7 +422,8 @@ fn event() -> impl Strategy<Value = Event> {
         proptest::collection::btree_set(0..12usize, 0..5).prop_map(|set| set.into_iter().collect::<Vec<_>>());
     prop_oneof![
         4 => one.clone().prop_map(Event::Insert),
-        2 => one.prop_map(Event::Require),
+        2 => one.clone().prop_map(Event::Require),
+        2 => one.prop_map(Event::Refuse),
         2 => (0..3u8, some.clone()).prop_map(|(block, some)| Event::Mark(block, some)),
         2 => (0..3u8).prop_map(Event::Unmark),
         1 => (0..3u8, some).prop_map(|(block, some)| Event::Commit(block, some)),
@@ -399,6 +448,9 @@ proptest! {
                 }
                 Event::Require(n) => {
                     let _ = pool.insert_required(all[n].clone(), Origin::LOCAL, now, Timestamp(at));
+                }
+                Event::Refuse(n) => {
+                    let _ = pool.insert_refused(all[n].clone(), Origin::LOCAL, now, Timestamp(at));
                 }
                 Event::Mark(b, some) => {
                     let some: Vec<_> = some.into_iter().map(|n| all[n].id()).collect();
