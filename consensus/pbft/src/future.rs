@@ -4,11 +4,15 @@ use crate::message::{Message, VerifiedMessage};
 use quorate_types::ids::{Height, ValidatorIndex, View};
 use std::collections::BTreeMap;
 
+/// Proposals held of one signer.
+const PROPOSALS: usize = 2;
+
 /// Holds proposals and votes that come before their view's NewView. A convenience, not a need: what
 /// is dropped here is resent upon a Status.
 ///
 /// Bound: for each signer the messages of one view, the highest it spoke of; of each kind one for
-/// each height, and `per_kind` at most, however far ahead it claims to be.
+/// each height, and `per_kind` at most, however far ahead it claims to be. Of proposals, which may be
+/// ten thousand times as long as votes, [`PROPOSALS`] at most.
 #[derive(Debug)]
 pub(crate) struct Future {
     per_kind: usize,
@@ -39,7 +43,8 @@ impl Future {
             *held_view = view;
         }
         let of_kind = held.range((kind, Height::GENESIS)..=(kind, Height(u64::MAX))).count();
-        if view == *held_view && of_kind < self.per_kind {
+        let most = if kind == 0 { PROPOSALS } else { self.per_kind };
+        if view == *held_view && of_kind < most {
             held.entry((kind, height)).or_insert(message);
         }
     }

@@ -35,33 +35,19 @@ pub(crate) struct Slot {
     pub(crate) voted_prepare: Option<BlockHash>,
     /// What this replica voted Commit on, never to be anything else in this view.
     pub(crate) voted_commit: Option<Commit>,
-    /// q Prepares, executed, and the parent is committed or prepared in this view.
-    pub(crate) prepared: bool,
-}
-
-/// What recording a message met.
-pub(crate) enum Recorded {
-    New,
-    Known,
-    /// The same signer said something else before: this.
-    Contradicts(VerifiedMessage),
 }
 
 impl Slot {
-    /// Records a proposal or vote; counts signers, never messages.
-    pub(crate) fn record(&mut self, message: VerifiedMessage) -> Recorded {
+    /// Records a proposal or vote; counts signers, never messages. Returns what the same signer said before, if that
+    /// was something else.
+    pub(crate) fn record(&mut self, message: &VerifiedMessage) -> Option<VerifiedMessage> {
         let first = match message.message() {
             Message::PrePrepare(_) => self.offered.get_or_insert_with(|| message.clone()),
             Message::Prepare(_) => self.prepares.entry(message.signer()).or_insert_with(|| message.clone()),
             Message::Commit(_) => self.commits.entry(message.signer()).or_insert_with(|| message.clone()),
-            _ => return Recorded::Known,
+            Message::ViewChange(_) | Message::NewView(_) | Message::Status(_) => return None,
         };
-        if first.bytes() == message.bytes() {
-            // Identical bytes are the message itself, just stored or stored before.
-            if std::ptr::eq(first.message(), message.message()) { Recorded::New } else { Recorded::Known }
-        } else {
-            Recorded::Contradicts(first.clone())
-        }
+        (first.bytes() != message.bytes()).then(|| first.clone())
     }
 
     /// Those who voted Prepare on `block`, ascending.

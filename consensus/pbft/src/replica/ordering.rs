@@ -3,7 +3,7 @@
 use super::{Promise, Rejection, Replica, Slot};
 use crate::message::{Hashed, Message, PrePrepare, Signed, VerifiedMessage};
 use crate::output::{Output, Record, To};
-use crate::slot::{Accepted, Recorded};
+use crate::slot::Accepted;
 use quorate_types::block::Header;
 use quorate_types::certificate::{Certificate, Commit, Prepare, PreparedCertificate};
 use quorate_types::hash::{BlockHash, ResultHash, TransactionId};
@@ -33,7 +33,7 @@ impl Replica {
             return;
         }
         let slot = self.slots.entry(height).or_default();
-        if let Recorded::Contradicts(first) = slot.record(message.clone()) {
+        if let Some(first) = slot.record(&message) {
             self.accuse(&first, &message);
         }
     }
@@ -197,8 +197,7 @@ impl Replica {
             "one Prepare for each view and height"
         );
         slot.voted_prepare = Some(block);
-        let contradicts = matches!(slot.record(vote.clone()), Recorded::Contradicts(_));
-        assert!(!contradicts, "one Prepare for each view and height");
+        assert!(slot.record(&vote).is_none(), "one Prepare for each view and height");
         self.send(To::All, vote);
     }
 
@@ -206,7 +205,7 @@ impl Replica {
     fn vote_commit(&mut self) {
         let quorum = self.quorum();
         for height in self.heights_in_window() {
-            let Some(slot) = self.slots.get_mut(&height) else { return };
+            let Some(slot) = self.slots.get(&height) else { return };
             let Some(accepted) = &slot.accepted else { return };
             let Some(result) = accepted.result else { return };
             let signatures = slot.prepares_on(accepted.block.hash);
@@ -215,12 +214,9 @@ impl Replica {
             if signatures.len() < quorum {
                 return;
             }
-            slot.prepared = true;
             if slot.voted_commit.is_some() || !self.active || !self.may_vote() {
                 continue;
             }
-            let Some(slot) = self.slots.get(&height) else { return };
-            let Some(accepted) = &slot.accepted else { return };
             let commit = Commit { view: self.view, height, block: accepted.block.hash, result };
             let prepared = PreparedCertificate {
                 header: accepted.block.header.clone(),
@@ -244,8 +240,7 @@ impl Replica {
         let slot = self.slots.entry(commit.height).or_default();
         assert!(slot.voted_commit.is_none_or(|voted| voted == commit), "one Commit for each view and height");
         slot.voted_commit = Some(commit);
-        let contradicts = matches!(slot.record(vote.clone()), Recorded::Contradicts(_));
-        assert!(!contradicts, "one Commit for each view and height");
+        assert!(slot.record(&vote).is_none(), "one Commit for each view and height");
         self.send(To::All, vote);
     }
 
@@ -324,10 +319,7 @@ impl Replica {
         for slot in self.slots.values_mut() {
             match &slot.accepted {
                 Some(accepted) if accepted.block.header.parent == parent => parent = accepted.block.hash,
-                Some(_) => {
-                    slot.accepted = None;
-                    slot.prepared = false;
-                }
+                Some(_) => slot.accepted = None,
                 None => break,
             }
         }

@@ -46,6 +46,18 @@ fn row_25_messages_of_views_to_come_are_bounded_for_each_peer() {
     assert_eq!(future.len(), 0);
 }
 
+#[test]
+fn row_25_few_proposals_of_views_to_come_are_kept_for_they_are_long() {
+    let committee = committee(4, WINDOW);
+    let mut future = Future::new(WINDOW);
+    for height in 1..20 {
+        let mut block = first_block(&committee, 3, "x");
+        block.height = Height(height);
+        future.hold(verified(&committee, &proposal(&committee, &block, "x")));
+    }
+    assert_eq!(future.release(View(3)).len(), 2);
+}
+
 /// There is no view so far that it is cut off: whoever is ahead counts from there, and once only.
 #[test]
 fn row_25_of_one_peer_the_highest_view_is_kept() {
