@@ -8,8 +8,12 @@
 //! It founds consortiums of real validator processes on this machine, with durable storage, drives them with
 //! real clients, and writes `report.md`, `report.json` and pictures. The machine should do nothing else
 //! meanwhile.
+//!
+//! Under cargo it first builds the programs that it measures. Started by its path it measures those that lie
+//! beside it.
 
 mod arguments;
+mod build;
 mod context;
 mod progress;
 mod sections;
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<()> {
     let claim = Claim::take(&arguments.dir)?;
+    build::what_is_measured()?;
     claim.clear()?;
     let directory = arguments.dir.canonicalize()?;
     let sections = arguments.sections();
