@@ -7,7 +7,6 @@ use quorate_tests::bench::drive::{Drive, Measured, at_rate, saturate, submit_all
 use quorate_tests::bench::floor::Floor;
 use quorate_tests::bench::report::Report;
 use quorate_tests::bench::rig::{Rig, Setup};
-use quorate_tests::bench::snapshot::forget_peaks;
 use quorate_tests::bench::stats::Spread;
 use quorate_tests::bench::workload::{Generator, Workload, fill};
 use quorate_types::parameters::Parameters;
@@ -176,21 +175,19 @@ impl Bench<'_> {
         let validators = rig.consortium.len();
         // To learn about how many transactions make up the time wanted.
         self.progress.say(&format!("{workload}: trying"));
-        let sample = rig.supply(generator, FLOOR_SAMPLE.max(4 * drive.in_flight))?;
+        let sample = rig.supply(generator, drive.around(FLOOR_SAMPLE))?;
         let encoded: Vec<_> =
             sample.signed.iter().take(FLOOR_SAMPLE).map(|signed| signed.bytes().clone()).collect();
         let bytes = encoded.iter().map(bytes::Bytes::len).sum::<usize>() / encoded.len().max(1);
         let mut rate = self.runtime.block_on(saturate(rig, sample, drive))?.rate();
         let (mut runs, mut floors) = (Vec::new(), Vec::new());
         let repetitions = self.arguments.repetitions();
-        forget_peaks(&rig.consortium)?;
         for repetition in 1..=repetitions {
             self.progress.say(&format!("{workload}: floor, {repetition} of {repetitions}"));
             let chain = rig.consortium.founding().chain();
             floors.push(Floor::measure(&chain, &encoded, rig.keys(workload.signers), validators)?);
             self.progress.say(&format!("{workload}: saturation, {repetition} of {repetitions}"));
-            let count = count(rate * seconds * 1.25).max(4 * drive.in_flight);
-            let supply = rig.supply(generator, count)?;
+            let supply = rig.supply(generator, drive.around(count(rate * seconds)))?;
             let run = self.runtime.block_on(saturate(rig, supply, drive))?;
             rate = run.rate();
             runs.push(run);

@@ -28,7 +28,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
     let drive = bench.arguments.drive();
     let seconds = bench.arguments.seconds();
     bench.progress.say("saturation, sampled");
-    let supply = rig.supply(&mut generator, count(rate * seconds * 1.25).max(4 * drive.in_flight))?;
+    let supply = rig.supply(&mut generator, drive.around(count(rate * seconds)))?;
     let validators = (0..rig.consortium.len()).filter_map(|index| rig.consortium.pid(index));
     let pids: Vec<u32> = validators.chain([std::process::id()]).collect();
     let data = bench.directory.join("perf.data");
