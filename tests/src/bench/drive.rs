@@ -309,6 +309,12 @@ impl Measured {
         self.each(spent.as_secs_f64() * 1e6)
     }
 
+    /// The latency that `per_thousand` of 1000 do not exceed, in milliseconds; `None` where too few were measured
+    /// to tell.
+    pub fn latency_ms(&self, per_thousand: usize) -> Option<f64> {
+        self.latencies.tell(per_thousand).then(|| self.latencies.clone().percentile_ms(per_thousand))
+    }
+
     /// CPU time of all processes for 1000 committed transactions, in milliseconds: validators, clients and
     /// signing.
     pub fn cpu_ms(&self) -> f64 {

@@ -2,7 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::progress::Progress;
-use anyhow::Result;
+use anyhow::{Error, Result};
 use quorate_tests::bench::drive::{Drive, Measured, at_rate, saturate, submit_all};
 use quorate_tests::bench::floor::Floor;
 use quorate_tests::bench::report::Report;
@@ -10,6 +10,7 @@ use quorate_tests::bench::rig::{Rig, Setup};
 use quorate_tests::bench::stats::Spread;
 use quorate_tests::bench::workload::{Generator, Workload, fill};
 use quorate_types::parameters::Parameters;
+use serde_json::{Value, json};
 use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -27,6 +28,9 @@ const FILL_CHUNK: u64 = 256 * 1024;
 
 /// Bytes of the values that the state is filled with.
 const FILL_PAYLOAD: usize = 16;
+
+/// Characters of an error in a table.
+const CELL: usize = 100;
 
 /// Transactions over which the floor is measured.
 const FLOOR_SAMPLE: usize = 8192;
@@ -59,6 +63,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) runtime: &'a Runtime,
     pub(crate) progress: Progress,
     pub(crate) report: Report,
+    /// What could not be measured of sections that have something to report all the same.
+    pub(crate) failed: Vec<String>,
     /// The consortium of the headline, with its state filled.
     base: Option<(Rig, Generator)>,
     /// The headline's load on it.
@@ -85,7 +91,29 @@ impl Bench<'_> {
         ];
         let report = Report { circumstances, ..Report::default() };
         let progress = Progress::new(sections);
-        Bench { arguments, directory, runtime, progress, report, base: None, saturated: None, rigs: 0 }
+        Bench {
+            arguments,
+            directory,
+            runtime,
+            progress,
+            report,
+            failed: Vec::new(),
+            base: None,
+            saturated: None,
+            rigs: 0,
+        }
+    }
+
+    /// Notes that a row could not be measured. The others count; the whole run fails at its end. Returns what
+    /// stands in the row's place: in the table, and among the figures.
+    pub(crate) fn row_failed(&mut self, what: &str, error: &Error) -> (Vec<String>, Value) {
+        let text = format!("not measured: {error:#}");
+        self.progress.say(&format!("{what}: {text}"));
+        self.failed.push(format!("{} {what}", self.progress.name()));
+        // A cell is one line, and no reason to make the column wide; the figures hold all of it.
+        let line = text.lines().next().unwrap_or_default().replace('|', "/");
+        let cell: String = line.chars().take(CELL).collect();
+        (vec![what.to_owned(), cell], json!({ "not_measured": format!("{error:#}") }))
     }
 
     /// The workload of the headline.

@@ -51,14 +51,13 @@ fn run(arguments: Arguments) -> Result<()> {
     // Clients are made outside of asynchronous code too.
     let _entered = runtime.enter();
     let mut bench = Bench::new(arguments, directory.clone(), &runtime, sections.len());
-    let mut failed = Vec::new();
     for section in &sections {
         bench.progress.section(section.name());
         // What can be measured is, whatever else cannot.
         let measured = section.run(&mut bench).unwrap_or_else(|error| {
             let text = format!("Not measured: {error:#}\n");
             bench.progress.say(text.trim_end());
-            failed.push(section.name());
+            bench.failed.push(section.name().to_owned());
             Section { name: section.name(), title: section.name(), text, ..Section::default() }
         });
         if bench.arguments.prints() {
@@ -74,6 +73,6 @@ fn run(arguments: Arguments) -> Result<()> {
         println!("{text}");
     }
     eprintln!("the report is in {}", directory.display());
-    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
+    ensure!(bench.failed.is_empty(), "not measured: {}", bench.failed.join(", "));
     Ok(())
 }
