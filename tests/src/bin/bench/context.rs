@@ -1,10 +1,12 @@
 //! What sections share: consortiums, loads, and what was measured before.
 
 use crate::arguments::Arguments;
+use crate::build;
 use crate::progress::Progress;
 use anyhow::{Error, Result};
 use quorate_tests::bench::drive::{Drive, Measured, at_rate, saturate, submit_all};
 use quorate_tests::bench::floor::Floor;
+use quorate_tests::bench::machine;
 use quorate_tests::bench::report::Report;
 use quorate_tests::bench::rig::{Rig, Setup};
 use quorate_tests::bench::stats::Spread;
@@ -81,14 +83,15 @@ impl Bench<'_> {
     ) -> Bench<'_> {
         let Drive { clients, in_flight } = arguments.drive();
         let processors = thread::available_parallelism().map_or(0, usize::from);
-        let circumstances = vec![
+        let mut circumstances = machine::describe(&directory, build::workspace().as_deref());
+        circumstances.extend([
             ("processors", processors.to_string()),
             ("repetitions", arguments.repetitions().to_string()),
             ("seconds of one measurement", format!("{:.0}", arguments.seconds())),
             ("keys in the state", arguments.keys().to_string()),
             ("load", format!("{clients} clients, {in_flight} transactions in flight at saturation")),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ];
+        ]);
         let report = Report { circumstances, ..Report::default() };
         let progress = Progress::new(sections);
         Bench {
