@@ -12,7 +12,7 @@ use quorate_tests::bench::rig::{Rig, Setup};
 use quorate_tests::bench::stats::Spread;
 use quorate_tests::bench::workload::{Generator, Workload, fill};
 use quorate_types::parameters::Parameters;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) runtime: &'a Runtime,
     pub(crate) progress: Progress,
     pub(crate) report: Report,
-    /// What could not be measured of sections that have something to report all the same.
+    /// What could not be measured: sections, and rows of sections.
     pub(crate) failed: Vec<String>,
     /// The consortium of the headline, with its state filled.
     base: Option<(Rig, Generator)>,
@@ -109,14 +109,15 @@ impl Bench<'_> {
 
     /// Notes that a row could not be measured. The others count; the whole run fails at its end. Returns what
     /// stands in the row's place: in the table, and among the figures.
-    pub(crate) fn row_failed(&mut self, what: &str, error: &Error) -> (Vec<String>, Value) {
+    pub(crate) fn row_failed(&mut self, what: &str, error: &Error) -> (Vec<String>, Map<String, Value>) {
         let text = format!("not measured: {error:#}");
         self.progress.say(&format!("{what}: {text}"));
         self.failed.push(format!("{} {what}", self.progress.name()));
         // A cell is one line, and no reason to make the column wide; the figures hold all of it.
         let line = text.lines().next().unwrap_or_default().replace('|', "/");
         let cell: String = line.chars().take(CELL).collect();
-        (vec![what.to_owned(), cell], json!({ "not_measured": format!("{error:#}") }))
+        let figures = [("not_measured".to_owned(), json!(format!("{error:#}")))];
+        (vec![what.to_owned(), cell], figures.into_iter().collect())
     }
 
     /// The workload of the headline.

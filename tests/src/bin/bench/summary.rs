@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What each quantity is called, how many decimals it has, and what it is: not a number where a run does not tell.
+/// What each quantity is called, how many decimals it has, and what it is; that is no number where a run does not
+/// tell.
 type Quantity = (&'static str, &'static str, usize, fn(&Measured) -> f64);
 
 const QUANTITIES: [Quantity; 17] = [

@@ -55,7 +55,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
                 Err(error) => {
                     let (row, of_row) = bench.row_failed(&format!("{delay_ms} ms, window {window}"), &error);
                     failed.push(row);
-                    figures.insert(key(delay_ms, window), of_row);
+                    figures.insert(key(delay_ms, window), of_row.into());
                 }
             }
         }

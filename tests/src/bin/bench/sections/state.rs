@@ -26,7 +26,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
             Err(error) => {
                 let (row, of_size) = bench.row_failed(&keys.to_string(), &error);
                 rows.push(row);
-                figures.insert(keys.to_string(), of_size);
+                figures.insert(keys.to_string(), of_size.into());
                 continue;
             }
         };

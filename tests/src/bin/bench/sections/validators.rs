@@ -28,7 +28,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
             Err(error) => {
                 let (row, of_n) = bench.row_failed(&n.to_string(), &error);
                 rows.push(row);
-                figures.insert(n.to_string(), of_n);
+                figures.insert(n.to_string(), of_n.into());
                 continue;
             }
         };

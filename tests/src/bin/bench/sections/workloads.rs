@@ -33,7 +33,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
             Err(error) => {
                 let (row, of_kind) = bench.row_failed(&what, &error);
                 rows.push(row);
-                figures.insert(what, of_kind);
+                figures.insert(what, of_kind.into());
                 continue;
             }
         };
@@ -41,17 +41,13 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
             for operations in OPERATIONS {
                 let keys = bench.arguments.keys();
                 let workload = Workload { kind, payload, operations, signers, keys };
-                match one(bench, &rig, workload) {
-                    Ok((more, of_workload)) => {
-                        rows.extend(more);
-                        figures.insert(workload.to_string(), Value::Object(of_workload));
-                    }
-                    Err(error) => {
-                        let (row, of_workload) = bench.row_failed(&workload.to_string(), &error);
-                        rows.push(row);
-                        figures.insert(workload.to_string(), of_workload);
-                    }
+                let mut of_workload = Map::new();
+                if let Err(error) = one(bench, &rig, workload, &mut rows, &mut of_workload) {
+                    let (row, failed) = bench.row_failed(&workload.to_string(), &error);
+                    rows.push(row);
+                    of_workload.extend(failed);
                 }
+                figures.insert(workload.to_string(), Value::Object(of_workload));
             }
         }
         if let Err(error) = bench.close(rig) {
@@ -90,14 +86,19 @@ fn prepare(bench: &mut Bench, kind: Kind) -> Result<Rig> {
     Ok(rig)
 }
 
-/// Measures one workload: its rows and figures.
-fn one(bench: &Bench, rig: &Rig, workload: Workload) -> Result<(Vec<Vec<String>>, Map<String, Value>)> {
+/// Measures one workload, and adds its rows and figures as they come.
+fn one(
+    bench: &Bench,
+    rig: &Rig,
+    workload: Workload,
+    rows: &mut Vec<Vec<String>>,
+    figures: &mut Map<String, Value>,
+) -> Result<()> {
     let seconds = (bench.arguments.seconds() * SHARE_OF_TIME).max(1.0);
     let mut generator = rig.generator(workload, 2)?;
     let saturated = bench.saturate(rig, &mut generator, workload, seconds)?;
     let over_floor = format!("{:.2}", saturated.over_floor().median);
-    let mut rows = vec![row(&workload.to_string(), &over_floor, &saturated.runs)];
-    let mut figures = Map::new();
+    rows.push(row(&workload.to_string(), &over_floor, &saturated.runs));
     figures.insert("saturated".to_owned(), summary::saturated(&saturated));
     for share in SHARES {
         let rate = saturated.rate() * f64::from(share) / 100.0;
@@ -105,7 +106,7 @@ fn one(bench: &Bench, rig: &Rig, workload: Workload) -> Result<(Vec<Vec<String>>
         rows.push(row(&format!("... at {share} %"), "", &runs));
         figures.insert(format!("load_{share}"), Value::Object(summary::figures(&runs)));
     }
-    Ok((rows, figures))
+    Ok(())
 }
 
 fn row(what: &str, over_floor: &str, runs: &[quorate_tests::bench::drive::Measured]) -> Vec<String> {
