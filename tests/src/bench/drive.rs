@@ -8,7 +8,7 @@
 //! What is measured lies between two moments at which the load is steady: warm-up and tail are left out.
 
 use super::rig::{Rig, Supply};
-use super::snapshot::{Growth, Snapshot};
+use super::snapshot::{Growth, Snapshot, forget_peaks};
 use super::stats::Latencies;
 use anyhow::{Context, Result, anyhow, ensure};
 use quorate_client::client::bulk::{BulkTotals, Fate};
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, sleep_until, timeout};
 
 /// How often counts are looked at.
@@ -29,8 +29,12 @@ const LOOK: Duration = Duration::from_millis(5);
 /// The step of the schedule, in nanoseconds.
 const STEP_NANOS: u64 = 1_000_000;
 
-/// A saturating load is measured after one in so many of its transactions has committed.
-const WARM_UP: u64 = 5;
+/// A saturating load is measured after one in so many of its transactions has landed.
+const WARM_UP: usize = 5;
+
+/// And until so many times what may be in flight is left: half of that waits then, so the load is as before
+/// for as long as it takes to look at everything.
+const LEFT: usize = 2;
 
 /// The share of the time after which a load by schedule is measured.
 const RATE_WARM_UP: f64 = 0.25;
@@ -51,6 +55,19 @@ impl Drive {
     /// The same with fewer in flight where a transaction has several operations.
     pub fn of(self, operations: usize) -> Drive {
         Drive { in_flight: (self.in_flight / operations.max(1)).max(64 * self.clients), ..self }
+    }
+
+    /// How many transactions make a saturating load of which about so many are measured; enough in any case to
+    /// measure some.
+    pub fn around(self, measured: usize) -> usize {
+        let most = measured.saturating_add(self.in_flight.saturating_mul(LEFT));
+        most.saturating_add(most.div_ceil(WARM_UP - 1)).max(self.least())
+    }
+
+    /// The least number of transactions of which saturation is measured: twice what is in flight lies between
+    /// warm-up and tail then.
+    fn least(self) -> usize {
+        self.in_flight.saturating_mul(5)
     }
 }
 
@@ -85,56 +102,72 @@ struct Landing {
 struct Running {
     channels: Vec<mpsc::Sender<(u64, Signed)>>,
     clients: JoinSet<Result<(BulkTotals, Vec<Landing>), ClientError>>,
-    committed: Arc<AtomicU64>,
+    /// Of each client: the set itself does not tell who has ended.
+    handles: Vec<AbortHandle>,
+    /// Transactions of which the fate is known, whatever it is.
+    landed: Arc<AtomicU64>,
 }
 
 impl Running {
     fn start(rig: &Rig, drive: Drive, room: usize) -> Running {
-        let committed = Arc::new(AtomicU64::new(0));
+        let landed = Arc::new(AtomicU64::new(0));
         let mut clients = JoinSet::new();
-        let mut channels = Vec::new();
+        let (mut channels, mut handles) = (Vec::new(), Vec::new());
         let count = drive.clients.clamp(1, rig.clients.len());
         for client in rig.clients.iter().take(count) {
             let client = client.clone();
             let (give, input) = mpsc::channel(room.max(1));
             channels.push(give);
-            let committed = Arc::clone(&committed);
+            let count_landed = Arc::clone(&landed);
             let in_flight = (drive.in_flight / count).max(1);
-            clients.spawn(async move {
+            handles.push(clients.spawn(async move {
                 let mut landings = Vec::new();
                 let totals = client.bulk_signed(input, in_flight, |landed, _| {
+                    count_landed.fetch_add(1, Ordering::Relaxed);
                     if let Fate::Committed { outcome: Outcome::Applied, latency, .. } = landed.fate {
                         landings.push(Landing { number: landed.line, at: Instant::now(), latency });
-                        committed.fetch_add(1, Ordering::Relaxed);
                     }
                 });
                 Ok((totals.await?, landings))
-            });
+            }));
         }
-        Running { channels, clients, committed }
+        Running { channels, clients, handles, landed }
     }
 
-    fn committed(&self) -> u64 {
-        self.committed.load(Ordering::Relaxed)
+    /// Waits until so many have landed, whatever became of them. A client that ends before has given up: it is
+    /// not waited for, and [`Running::end`] says why.
+    async fn until(&self, wanted: usize) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let landed = self.landed.load(Ordering::Relaxed);
+            if landed >= wanted as u64 || self.handles.iter().any(AbortHandle::is_finished) {
+                return Ok(());
+            }
+            ensure!(started.elapsed() < PATIENCE, "the load takes too long: {landed} of {wanted} landed");
+            sleep(LOOK).await;
+        }
     }
 
     /// Waits for everything that was handed in.
     async fn end(mut self, submitted: usize) -> Result<Vec<Landing>> {
         self.channels.clear();
         let mut landings = Vec::new();
+        let (mut failed, mut refused, mut unknown) = (0, 0, 0);
         let all = async {
             while let Some(client) = self.clients.join_next().await {
                 let (totals, more) = client??;
-                let BulkTotals { failed, refused, unknown, .. } = totals;
-                ensure!(
-                    failed + refused + unknown == 0,
-                    "{failed} transactions failed, {refused} were refused, {unknown} are of unknown fate"
-                );
+                failed += totals.failed;
+                refused += totals.refused;
+                unknown += totals.unknown;
                 landings.extend(more);
             }
-            Ok(())
+            Ok::<_, anyhow::Error>(())
         };
         timeout(PATIENCE, all).await.context("the load did not end")??;
+        ensure!(
+            failed + refused + unknown == 0,
+            "of {submitted} transactions {failed} failed, {refused} were refused, {unknown} are of unknown fate"
+        );
         ensure!(landings.len() == submitted, "{} of {submitted} transactions landed", landings.len());
         Ok(landings)
     }
@@ -158,13 +191,15 @@ pub async fn submit_all(rig: &Rig, supply: Supply, drive: Drive) -> Result<Durat
 }
 
 /// Submits everything as fast as receipts come. There must be several times as many transactions as may be in
-/// flight.
+/// flight: [`Drive::around`] says how many.
 ///
 /// # Errors
-/// If a transaction does not apply, or not in time.
+/// If there are too few, or one does not apply, or not in time.
 pub async fn saturate(rig: &Rig, supply: Supply, drive: Drive) -> Result<Measured> {
     let sign_ms = supply.cpu_per_1000_ms();
     let total = supply.signed.len();
+    ensure!(total >= drive.least(), "{total} transactions are too few with {} in flight", drive.in_flight);
+    forget_peaks(&rig.consortium)?;
     // A few wait for each client.
     let mut running = Running::start(rig, drive, drive.in_flight / drive.clients / 4);
     // One queue for all, so that no client runs out before the others.
@@ -182,14 +217,11 @@ pub async fn saturate(rig: &Rig, supply: Supply, drive: Drive) -> Result<Measure
             }
         });
     }
-    let warm = total as u64 / WARM_UP;
-    until(async || running.committed() >= warm || running.clients.is_empty()).await?;
+    running.until(total / WARM_UP).await?;
     let before = Snapshot::take(&rig.consortium).await?;
-    // Everything is handed in: as much is in flight as before, but from now on it will be less.
-    let ended = timeout(PATIENCE, feeding.join_all()).await;
+    running.until(total - LEFT * drive.in_flight).await?;
     let after = Snapshot::take(&rig.consortium).await?;
     let landings = running.end(total).await?;
-    ended.context("the load took too long")?;
     let measured = measured(&landings, &before, &after, sign_ms, |landing| (landing.at, landing.latency))?;
     ensure!(measured.committed > 0, "nothing committed while it was measured");
     Ok(measured)
@@ -203,6 +235,7 @@ pub async fn at_rate(rig: &Rig, supply: Supply, drive: Drive, rate: f64) -> Resu
     let sign_ms = supply.cpu_per_1000_ms();
     let total = supply.signed.len();
     ensure!(rate > 0.0, "a rate of {rate} transactions a second");
+    forget_peaks(&rig.consortium)?;
     // All fit: the schedule waits for nobody.
     let mut running = Running::start(rig, drive, total);
     let channels = std::mem::take(&mut running.channels);
@@ -237,15 +270,6 @@ pub async fn at_rate(rig: &Rig, supply: Supply, drive: Drive, rate: f64) -> Resu
 fn step_of(number: u64, rate: f64) -> Duration {
     let exact = Duration::from_secs_f64(number as f64 / rate);
     exact - Duration::from_nanos(u64::from(exact.subsec_nanos()) % STEP_NANOS)
-}
-
-async fn until(mut reached: impl AsyncFnMut() -> bool) -> Result<()> {
-    let started = Instant::now();
-    while !reached().await {
-        ensure!(started.elapsed() < PATIENCE, "the warm-up took too long");
-        sleep(LOOK).await;
-    }
-    Ok(())
 }
 
 /// Counts what landed between two snapshots. `latency` gives the time by which a transaction belongs between
@@ -285,6 +309,12 @@ impl Measured {
         self.each(spent.as_secs_f64() * 1e6)
     }
 
+    /// The latency that `per_thousand` of 1000 do not exceed, in milliseconds; `None` where too few were measured
+    /// to tell.
+    pub fn latency_ms(&self, per_thousand: usize) -> Option<f64> {
+        self.latencies.tell(per_thousand).then(|| self.latencies.clone().percentile_ms(per_thousand))
+    }
+
     /// CPU time of all processes for 1000 committed transactions, in milliseconds: validators, clients and
     /// signing.
     pub fn cpu_ms(&self) -> f64 {
@@ -296,6 +326,18 @@ impl Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_saturating_load_holds_what_is_measured_besides_warm_up_and_tail() {
+        let drive = Drive { clients: 4, in_flight: 4096 };
+        for wanted in [20_000, 160_000, 1_000_000] {
+            let total = drive.around(wanted);
+            let measured = total - LEFT * drive.in_flight - total / WARM_UP;
+            assert!((wanted..=wanted + 2).contains(&measured), "{measured} of {wanted}");
+        }
+        let least = drive.around(1);
+        assert!(least / WARM_UP < least - LEFT * drive.in_flight);
+    }
 
     #[test]
     fn the_schedule_keeps_its_rate_in_groups_of_a_millisecond() {

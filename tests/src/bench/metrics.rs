@@ -1,5 +1,6 @@
 //! What a node counts, read from its metrics.
 
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
 /// The numbers of one reading, by name with labels as they stand in the text.
@@ -17,16 +18,23 @@ impl Metrics {
         Metrics(lines.filter_map(sample).collect())
     }
 
-    /// The sum of a metric over all its labels; 0 if there is none.
-    pub fn sum(&self, name: &str) -> f64 {
+    /// The sum of a metric over all its labels.
+    ///
+    /// # Errors
+    /// If there is none. One with labels has no sample until something happened that it counts.
+    pub fn sum(&self, name: &str) -> Result<f64> {
         let of_name = self.0.range(name.to_owned()..).take_while(|(found, _)| found.starts_with(name));
         let same = of_name.filter(|(found, _)| matches!(found.as_bytes().get(name.len()), None | Some(b'{')));
-        same.map(|(_, value)| value).sum()
+        let sum = same.map(|(_, value)| *value).reduce(|sum, value| sum + value);
+        sum.with_context(|| format!("a node has no metric {name}"))
     }
 
     /// How much a metric has grown since `earlier`, over all its labels.
-    pub fn growth(&self, earlier: &Metrics, name: &str) -> f64 {
-        self.sum(name) - earlier.sum(name)
+    ///
+    /// # Errors
+    /// If one of both has none, as [`Metrics::sum`].
+    pub fn growth(&self, earlier: &Metrics, name: &str) -> Result<f64> {
+        Ok(self.sum(name)? - earlier.sum(name)?)
     }
 }
 
@@ -39,9 +47,16 @@ mod tests {
         let text = "# HELP quorate_sent Bytes\n# TYPE quorate_sent gauge\nquorate_sent{peer=\"a\"} 3\n\
                     quorate_sent{peer=\"b\"} 4.5\nquorate_sent_more 100\nquorate_height 7\n# EOF\n";
         let metrics = Metrics::parse(text);
-        assert_eq!(metrics.sum("quorate_sent"), 7.5);
-        assert_eq!(metrics.sum("quorate_height"), 7.0);
-        assert_eq!(metrics.sum("quorate_none"), 0.0);
-        assert_eq!(metrics.growth(&Metrics::parse("quorate_height 5\n"), "quorate_height"), 2.0);
+        assert_eq!(metrics.sum("quorate_sent").unwrap(), 7.5);
+        assert_eq!(metrics.sum("quorate_height").unwrap(), 7.0);
+        let earlier = Metrics::parse("quorate_height 5\n");
+        assert_eq!(metrics.growth(&earlier, "quorate_height").unwrap(), 2.0);
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_zero() {
+        let metrics = Metrics::parse("quorate_sent_more 100\nquorate_height 7\n");
+        assert!(metrics.sum("quorate_sent").unwrap_err().to_string().contains("quorate_sent"));
+        assert!(metrics.growth(&Metrics::default(), "quorate_height").is_err());
     }
 }

@@ -11,12 +11,14 @@
 //! | [`metrics`] | what nodes count |
 //! | [`floor`] | what the arithmetic alone costs on this machine |
 //! | [`profile`] | in which functions the time goes |
+//! | [`machine`] | what it was measured on |
 //! | [`report`], [`plot`] | what comes out |
 //! | [`stats`] | repetitions and percentiles |
 
 pub mod cpu;
 pub mod drive;
 pub mod floor;
+pub mod machine;
 pub mod metrics;
 pub mod plot;
 pub mod profile;

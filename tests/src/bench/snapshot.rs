@@ -13,6 +13,7 @@ struct Validator {
     pid: u32,
     cpu: Cpu,
     written: u64,
+    peak_memory: u64,
     metrics: Metrics,
 }
 
@@ -62,21 +63,18 @@ impl Snapshot {
     /// # Errors
     /// If one does not.
     pub async fn take(consortium: &Consortium) -> Result<Snapshot> {
+        // All at once, and before everything else: this takes time.
+        let answers = consortium.http_of_all("/metrics").await?;
         let mut validators = Vec::new();
-        for index in consortium.running() {
+        for (index, text) in answers {
             let pid = consortium.pid(index).context("a validator that runs")?;
-            let (_, text) = consortium.http(index, "/metrics").await?;
             validators.push(Validator {
                 pid,
-                cpu: Cpu::default(),
-                written: 0,
+                cpu: Cpu::of(pid)?,
+                written: usage::written(pid)?,
+                peak_memory: usage::peak_memory(pid)?,
                 metrics: Metrics::parse(&text),
             });
-        }
-        // All at once after what takes time.
-        for validator in &mut validators {
-            validator.cpu = Cpu::of(validator.pid)?;
-            validator.written = usage::written(validator.pid)?;
         }
         let own = Cpu::of(std::process::id())?;
         Ok(Snapshot { at: Instant::now(), validators, own, loopback: usage::loopback()? })
@@ -90,7 +88,7 @@ impl Snapshot {
     /// What happened since `earlier`.
     ///
     /// # Errors
-    /// If a validator was started or stopped meanwhile.
+    /// If a validator was started or stopped meanwhile, or does not count what is wanted.
     pub fn since(&self, earlier: &Snapshot) -> Result<Growth> {
         let pids = |snapshot: &Snapshot| snapshot.validators.iter().map(|v| v.pid).collect::<Vec<u32>>();
         ensure!(pids(self) == pids(earlier), "a validator was restarted during a measurement");
@@ -106,12 +104,15 @@ impl Snapshot {
             let grown = |name| now.metrics.growth(&before.metrics, name);
             growth.validators_cpu.add(&now.cpu.since(&before.cpu));
             growth.written += now.written.saturating_sub(before.written) as f64;
-            growth.syncs += grown("quorate_storage_syncs_total");
-            growth.peer_bytes += grown("quorate_peer_sent_bytes");
-            growth.first_copies += grown("quorate_gossip_first_copies");
-            growth.duplicates += grown("quorate_gossip_duplicates");
-            growth.blocks = growth.blocks.max(grown("quorate_height"));
-            growth.peak_memory = growth.peak_memory.max(usage::peak_memory(now.pid)?);
+            growth.syncs += grown("quorate_storage_syncs_total")?;
+            // A single validator has no peers, so it counts nothing by peer.
+            if self.validators.len() > 1 {
+                growth.peer_bytes += grown("quorate_peer_sent_bytes")?;
+            }
+            growth.first_copies += grown("quorate_gossip_first_copies")?;
+            growth.duplicates += grown("quorate_gossip_duplicates")?;
+            growth.blocks = growth.blocks.max(grown("quorate_height")?);
+            growth.peak_memory = growth.peak_memory.max(now.peak_memory);
         }
         Ok(growth)
     }

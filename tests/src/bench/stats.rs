@@ -65,6 +65,12 @@ impl Latencies {
         self.micros.len()
     }
 
+    /// Whether there are so many that one at least exceeds the latency which `per_thousand` of 1000 do not: 1000 for
+    /// p99.9. Of fewer, that would be but the greatest.
+    pub fn tell(&self, per_thousand: usize) -> bool {
+        self.micros.len() * 1000usize.saturating_sub(per_thousand) >= 1000
+    }
+
     /// The least latency that `per_thousand` of 1000 do not exceed, in milliseconds; 0 if there is none.
     pub fn percentile_ms(&mut self, per_thousand: usize) -> f64 {
         if !self.sorted {
@@ -100,8 +106,21 @@ mod tests {
         }
         let found = [0, 1, 500, 990, 999, 1000].map(|p| latencies.percentile_ms(p));
         assert_eq!(found, [1.0, 1.0, 500.0, 990.0, 999.0, 1000.0]);
+        assert!(latencies.tell(999));
         // What comes later counts too.
         latencies.record(Duration::from_micros(2_000_500));
         assert_eq!((latencies.count(), latencies.percentile_ms(1000)), (1001, 2000.5));
+    }
+
+    #[test]
+    fn few_latencies_do_not_tell_how_long_the_slowest_take() {
+        let mut latencies = Latencies::default();
+        assert!(!latencies.tell(500));
+        for _ in 0..99 {
+            latencies.record(Duration::from_millis(1));
+        }
+        assert!(latencies.tell(500) && !latencies.tell(990));
+        latencies.record(Duration::from_millis(1));
+        assert!(latencies.tell(990) && !latencies.tell(999));
     }
 }

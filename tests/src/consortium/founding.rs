@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 /// How long a node may take to be ready, or to stop. A fresh one opens a database and finds its peers,
 /// within a second on an idle machine.
@@ -453,6 +454,26 @@ impl Consortium {
     pub async fn http(&self, index: usize, path: &str) -> Result<(u16, String)> {
         let address = self.nodes[index].http_address().map_err(anyhow::Error::msg)?;
         http::get(&address, path).await.map_err(anyhow::Error::msg)
+    }
+
+    /// The bodies of the answers of all validators that run, which are asked at once, in their order.
+    ///
+    /// # Errors
+    /// If one does not answer, or with another code than 200.
+    pub async fn http_of_all(&self, path: &str) -> Result<Vec<(usize, String)>> {
+        let mut asking = JoinSet::new();
+        for index in self.running() {
+            let (address, path) = (self.http_address(index)?, path.to_owned());
+            asking.spawn(async move { (index, http::get(&address, &path).await) });
+        }
+        let mut bodies = Vec::new();
+        for (index, answer) in asking.join_all().await {
+            let (code, body) = answer.map_err(anyhow::Error::msg)?;
+            ensure!(code == 200, "{} answers {path} with HTTP {code}: {}", name(index), body.trim());
+            bodies.push((index, body));
+        }
+        bodies.sort_unstable_by_key(|(index, _)| *index);
+        Ok(bodies)
     }
 
     /// Waits until a validator's status is as wanted, and returns it.

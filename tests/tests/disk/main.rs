@@ -3,6 +3,8 @@
 //! Real validators, real RocksDB. Every test ends with an audit of each validator from the outside, in
 //! which everything acknowledged must stand once, and with a look at what the validators hold against
 //! each other: a vote that contradicts an earlier one would be kept as evidence by whoever received it.
+//!
+//! Tests of full disks mount a small tmpfs, which needs root; they fail and say so where that is missing.
 
 mod backups;
 mod damage;

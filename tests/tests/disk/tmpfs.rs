@@ -12,6 +12,9 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+/// What to do where the kernel refuses.
+const NEEDS: &str = "tests of full disks need root (CAP_SYS_ADMIN)";
+
 /// The size of each disk, in bytes.
 const SIZE: u64 = 160 << 20;
 
@@ -21,13 +24,10 @@ pub(crate) struct Disks {
 }
 
 impl Disks {
-    /// Moves the directories of these validators, none of which runs, each to a disk of its own. `None`
-    /// where this user may not mount.
-    pub(crate) fn under(consortium: &Consortium, indices: &[usize]) -> Result<Option<Disks>> {
-        if unshare(CloneFlags::CLONE_NEWNS).is_err() {
-            eprintln!("not tested: this user may not mount a tmpfs");
-            return Ok(None);
-        }
+    /// Moves the directories of these validators, none of which runs, each to a disk of its own.
+    pub(crate) fn under(consortium: &Consortium, indices: &[usize]) -> Result<Disks> {
+        unshare(CloneFlags::CLONE_NEWNS)
+            .with_context(|| format!("cannot make a mount namespace: {NEEDS}"))?;
         let nothing = None::<&str>;
         mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
             .context("cannot keep mounts to this test")?;
@@ -38,7 +38,7 @@ impl Disks {
             consortium.set(*index, "write_buffer_bytes", "\"8 MiB\"")?;
             consortium.set(*index, "min_free_bytes", &format!("\"{} MiB\"", RESERVE >> 20))?;
         }
-        Ok(Some(disks))
+        Ok(disks)
     }
 
     fn mount(&mut self, directory: &Path) -> Result<()> {
@@ -50,7 +50,7 @@ impl Disks {
         }
         let options = format!("size={SIZE}");
         mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
-            .context("cannot mount a tmpfs")?;
+            .with_context(|| format!("cannot mount a tmpfs: {NEEDS}"))?;
         self.mounted.push(directory.to_owned());
         for (path, bytes) in files {
             fs::write(path, bytes)?;

@@ -1,16 +1,18 @@
 //! What sections share: consortiums, loads, and what was measured before.
 
 use crate::arguments::Arguments;
+use crate::build;
 use crate::progress::Progress;
-use anyhow::Result;
+use anyhow::{Error, Result};
 use quorate_tests::bench::drive::{Drive, Measured, at_rate, saturate, submit_all};
 use quorate_tests::bench::floor::Floor;
+use quorate_tests::bench::machine;
 use quorate_tests::bench::report::Report;
 use quorate_tests::bench::rig::{Rig, Setup};
-use quorate_tests::bench::snapshot::forget_peaks;
 use quorate_tests::bench::stats::Spread;
 use quorate_tests::bench::workload::{Generator, Workload, fill};
 use quorate_types::parameters::Parameters;
+use serde_json::{Map, Value, json};
 use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -28,6 +30,9 @@ const FILL_CHUNK: u64 = 256 * 1024;
 
 /// Bytes of the values that the state is filled with.
 const FILL_PAYLOAD: usize = 16;
+
+/// Characters of an error in a table.
+const CELL: usize = 100;
 
 /// Transactions over which the floor is measured.
 const FLOOR_SAMPLE: usize = 8192;
@@ -60,6 +65,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) runtime: &'a Runtime,
     pub(crate) progress: Progress,
     pub(crate) report: Report,
+    /// What could not be measured: sections, and rows of sections.
+    pub(crate) failed: Vec<String>,
     /// The consortium of the headline, with its state filled.
     base: Option<(Rig, Generator)>,
     /// The headline's load on it.
@@ -76,17 +83,41 @@ impl Bench<'_> {
     ) -> Bench<'_> {
         let Drive { clients, in_flight } = arguments.drive();
         let processors = thread::available_parallelism().map_or(0, usize::from);
-        let circumstances = vec![
+        let mut circumstances = machine::describe(&directory, build::workspace().as_deref());
+        circumstances.extend([
             ("processors", processors.to_string()),
             ("repetitions", arguments.repetitions().to_string()),
             ("seconds of one measurement", format!("{:.0}", arguments.seconds())),
             ("keys in the state", arguments.keys().to_string()),
             ("load", format!("{clients} clients, {in_flight} transactions in flight at saturation")),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ];
+        ]);
         let report = Report { circumstances, ..Report::default() };
         let progress = Progress::new(sections);
-        Bench { arguments, directory, runtime, progress, report, base: None, saturated: None, rigs: 0 }
+        Bench {
+            arguments,
+            directory,
+            runtime,
+            progress,
+            report,
+            failed: Vec::new(),
+            base: None,
+            saturated: None,
+            rigs: 0,
+        }
+    }
+
+    /// Notes that a row could not be measured. The others count; the whole run fails at its end. Returns what
+    /// stands in the row's place: in the table, and among the figures.
+    pub(crate) fn row_failed(&mut self, what: &str, error: &Error) -> (Vec<String>, Map<String, Value>) {
+        let text = format!("not measured: {error:#}");
+        self.progress.say(&format!("{what}: {text}"));
+        self.failed.push(format!("{} {what}", self.progress.name()));
+        // A cell is one line, and no reason to make the column wide; the figures hold all of it.
+        let line = text.lines().next().unwrap_or_default().replace('|', "/");
+        let cell: String = line.chars().take(CELL).collect();
+        let figures = [("not_measured".to_owned(), json!(format!("{error:#}")))];
+        (vec![what.to_owned(), cell], figures.into_iter().collect())
     }
 
     /// The workload of the headline.
@@ -176,21 +207,19 @@ impl Bench<'_> {
         let validators = rig.consortium.len();
         // To learn about how many transactions make up the time wanted.
         self.progress.say(&format!("{workload}: trying"));
-        let sample = rig.supply(generator, FLOOR_SAMPLE.max(4 * drive.in_flight))?;
+        let sample = rig.supply(generator, drive.around(FLOOR_SAMPLE))?;
         let encoded: Vec<_> =
             sample.signed.iter().take(FLOOR_SAMPLE).map(|signed| signed.bytes().clone()).collect();
         let bytes = encoded.iter().map(bytes::Bytes::len).sum::<usize>() / encoded.len().max(1);
         let mut rate = self.runtime.block_on(saturate(rig, sample, drive))?.rate();
         let (mut runs, mut floors) = (Vec::new(), Vec::new());
         let repetitions = self.arguments.repetitions();
-        forget_peaks(&rig.consortium)?;
         for repetition in 1..=repetitions {
             self.progress.say(&format!("{workload}: floor, {repetition} of {repetitions}"));
             let chain = rig.consortium.founding().chain();
             floors.push(Floor::measure(&chain, &encoded, rig.keys(workload.signers), validators)?);
             self.progress.say(&format!("{workload}: saturation, {repetition} of {repetitions}"));
-            let count = count(rate * seconds * 1.25).max(4 * drive.in_flight);
-            let supply = rig.supply(generator, count)?;
+            let supply = rig.supply(generator, drive.around(count(rate * seconds)))?;
             let run = self.runtime.block_on(saturate(rig, supply, drive))?;
             rate = run.rate();
             runs.push(run);

@@ -8,8 +8,12 @@
 //! It founds consortiums of real validator processes on this machine, with durable storage, drives them with
 //! real clients, and writes `report.md`, `report.json` and pictures. The machine should do nothing else
 //! meanwhile.
+//!
+//! Under cargo it first builds the programs that it measures. Started by its path it measures those that lie
+//! beside it.
 
 mod arguments;
+mod build;
 mod context;
 mod progress;
 mod sections;
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<()> {
     let claim = Claim::take(&arguments.dir)?;
+    build::what_is_measured()?;
     claim.clear()?;
     let directory = arguments.dir.canonicalize()?;
     let sections = arguments.sections();
@@ -46,14 +51,13 @@ fn run(arguments: Arguments) -> Result<()> {
     // Clients are made outside of asynchronous code too.
     let _entered = runtime.enter();
     let mut bench = Bench::new(arguments, directory.clone(), &runtime, sections.len());
-    let mut failed = Vec::new();
     for section in &sections {
         bench.progress.section(section.name());
         // What can be measured is, whatever else cannot.
         let measured = section.run(&mut bench).unwrap_or_else(|error| {
             let text = format!("Not measured: {error:#}\n");
             bench.progress.say(text.trim_end());
-            failed.push(section.name());
+            bench.failed.push(section.name().to_owned());
             Section { name: section.name(), title: section.name(), text, ..Section::default() }
         });
         if bench.arguments.prints() {
@@ -69,6 +73,6 @@ fn run(arguments: Arguments) -> Result<()> {
         println!("{text}");
     }
     eprintln!("the report is in {}", directory.display());
-    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
+    ensure!(bench.failed.is_empty(), "not measured: {}", bench.failed.join(", "));
     Ok(())
 }

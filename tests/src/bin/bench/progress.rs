@@ -42,6 +42,11 @@ impl Progress {
         self.say("begins");
     }
 
+    /// The section that runs.
+    pub(crate) fn name(&self) -> &'static str {
+        self.section
+    }
+
     /// What is done now.
     pub(crate) fn say(&self, what: &str) {
         let section = self.section;

@@ -9,18 +9,20 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What each quantity is called, how many decimals it has, and what it is.
+/// What each quantity is called, how many decimals it has, and what it is; that is no number where a run does not
+/// tell.
 type Quantity = (&'static str, &'static str, usize, fn(&Measured) -> f64);
 
-const QUANTITIES: [Quantity; 16] = [
+const QUANTITIES: [Quantity; 17] = [
     ("tps", "committed transactions a second", 0, Measured::rate),
     ("cpu_ms_per_1000", "CPU-ms per 1000 transactions, all processes", 1, Measured::cpu_ms),
     ("validators_ms_per_1000", "of that validators", 1, |m| m.per_1000_ms(m.growth.validators_cpu.total)),
     ("clients_ms_per_1000", "of that clients", 1, |m| m.per_1000_ms(m.growth.clients_cpu.total)),
     ("signing_ms_per_1000", "of that signing", 1, |m| m.sign_ms),
-    ("latency_p50_ms", "latency p50, ms", 1, |m| m.latencies.clone().percentile_ms(500)),
-    ("latency_p99_ms", "latency p99, ms", 1, |m| m.latencies.clone().percentile_ms(990)),
-    ("latency_p999_ms", "latency p99.9, ms", 1, |m| m.latencies.clone().percentile_ms(999)),
+    ("latency_samples", "latencies measured", 0, |m| m.latencies.count() as f64),
+    ("latency_p50_ms", "latency p50, ms", 1, |m| m.latency_ms(500).unwrap_or(f64::NAN)),
+    ("latency_p99_ms", "latency p99, ms", 1, |m| m.latency_ms(990).unwrap_or(f64::NAN)),
+    ("latency_p999_ms", "latency p99.9, ms", 1, |m| m.latency_ms(999).unwrap_or(f64::NAN)),
     ("peer_bytes_per_tx", "bytes between validators per transaction", 0, |m| m.each(m.growth.peer_bytes)),
     ("loopback_bytes_per_tx", "bytes on the loopback device per transaction", 0, |m| {
         m.each(m.growth.loopback_bytes)
@@ -44,9 +46,19 @@ pub(crate) fn spread(spread: Spread) -> Value {
     json!({ "min": spread.min, "median": spread.median, "max": spread.max })
 }
 
+/// The same; `null` where it is not known.
+pub(crate) fn known(known: Option<Spread>) -> Value {
+    known.map_or(Value::Null, spread)
+}
+
+/// The same as text; a dash where it is not known.
+pub(crate) fn cell(known: Option<Spread>, decimals: usize) -> String {
+    known.map_or_else(|| "-".to_owned(), |spread| spread.text(decimals))
+}
+
 /// Every quantity as JSON.
 pub(crate) fn figures(runs: &[Measured]) -> Map<String, Value> {
-    let quantity = |(key, _, _, of): Quantity| (key.to_owned(), spread(Spread::over(runs, of)));
+    let quantity = |(key, _, _, of): Quantity| (key.to_owned(), known(Spread::of(runs.iter().map(of))));
     let mut figures: Map<String, Value> = QUANTITIES.into_iter().map(quantity).collect();
     let activities: Map<String, Value> =
         activities(runs).into_iter().map(|(name, ms)| (name, json!(ms))).collect();
@@ -56,15 +68,21 @@ pub(crate) fn figures(runs: &[Measured]) -> Map<String, Value> {
 
 /// Every quantity as a table.
 pub(crate) fn quantities(runs: &[Measured]) -> String {
-    let row =
-        |(_, what, decimals, of): Quantity| vec![what.to_owned(), Spread::over(runs, of).text(decimals)];
+    let row = |(_, what, decimals, of): Quantity| {
+        vec![what.to_owned(), cell(Spread::of(runs.iter().map(of)), decimals)]
+    };
     table(&["", "median (range)"], &QUANTITIES.map(row))
 }
 
-/// One quantity of several repetitions, by its key.
-pub(crate) fn quantity(runs: &[Measured], key: &str) -> Spread {
-    let found = QUANTITIES.into_iter().find(|(known, ..)| *known == key);
-    found.map_or_else(Spread::default, |(_, _, _, of)| Spread::over(runs, of))
+/// One quantity of several repetitions, by its key; `None` if a run does not tell.
+pub(crate) fn quantity(runs: &[Measured], key: &str) -> Option<Spread> {
+    let (_, _, _, of) = QUANTITIES.into_iter().find(|(known, ..)| *known == key)?;
+    Spread::of(runs.iter().map(of))
+}
+
+/// The same as text.
+pub(crate) fn quantity_cell(runs: &[Measured], key: &str, decimals: usize) -> String {
+    cell(quantity(runs, key), decimals)
 }
 
 /// CPU-ms per 1000 transactions by process kind and activity, most first: medians.

@@ -3,11 +3,12 @@
 use crate::context::Bench;
 use crate::summary;
 use anyhow::Result;
+use quorate_tests::Load;
 use quorate_tests::bench::drive::submit_all;
 use quorate_tests::bench::report::{Section, table};
 use quorate_tests::bench::rig::Rig;
 use quorate_tests::bench::stats::Spread;
-use quorate_tests::bench::workload::Workload;
+use quorate_tests::bench::workload::{Workload, put};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,12 @@ const TRANSACTIONS: usize = 1_000_000;
 
 /// Transactions signed at a time.
 const CHUNK: usize = 50_000;
+
+/// Transactions in flight while one is killed.
+const IN_FLIGHT: usize = 64;
+
+/// Receipts that show that the load runs.
+const RUNS: u64 = 200;
 
 /// Which validator is restarted.
 const RESTARTED: usize = 2;
@@ -26,7 +33,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
     let mut rig = bench.start(&bench.setup(4))?;
     let workload = Workload { payload: 16, ..bench.headline() };
     let mut generator = rig.generator(workload, 11)?;
-    let wanted = if bench.arguments.quick { 20_000 } else { TRANSACTIONS };
+    let wanted = if bench.arguments.quick { 5_000 } else { TRANSACTIONS };
     let mut done = 0;
     while done < wanted {
         bench.progress.say(&format!("{done} of {wanted} transactions"));
@@ -46,7 +53,12 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
             let supply = rig.supply(&mut generator, CHUNK.min(wanted))?;
             let runtime = bench.runtime;
             runtime.block_on(submit_all(&rig, supply, bench.arguments.drive()))?;
-            let (first, all) = runtime.block_on(restart(&mut rig, kill))?;
+            let (first, all) = if kill {
+                runtime.block_on(restart_under_load(&mut rig))?
+            } else {
+                runtime.block_on(rig.consortium.stop(RESTARTED))?;
+                runtime.block_on(start(&mut rig))?
+            };
             opened.push(first.as_secs_f64() * 1e3);
             ready.push(all.as_secs_f64() * 1e3);
         }
@@ -65,7 +77,9 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
         title: "Cold start",
         text: format!(
             "From the start of the process, with {wanted} transactions on disk, until its database is open and it \
-             answers, and until it is caught up and votes. In ms.\n\n{}",
+             answers, and until it is caught up and votes. In ms. Nothing is to be caught up with after SIGTERM; the \
+             SIGKILL falls into a load of {IN_FLIGHT} transactions in flight, which goes on until it is ready. The page \
+             cache is warm: the same machine has just written what is read.\n\n{}",
             table(&["", "answers", "ready"], &rows)
         ),
         figures: serde_json::Value::Object(figures),
@@ -73,13 +87,27 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
     })
 }
 
-async fn restart(rig: &mut Rig, kill: bool) -> Result<(Duration, Duration)> {
+/// Kills it, and starts it, while the others go on.
+async fn restart_under_load(rig: &mut Rig) -> Result<(Duration, Duration)> {
+    let mut load = Load::start(rig.clients[0].clone(), IN_FLIGHT, |n| vec![put(0, n % 1000, vec![1; 100])]);
+    let restarting = async {
+        load.progresses(RUNS, PATIENCE).await?;
+        rig.consortium.kill9(RESTARTED)?;
+        let times = start(rig).await?;
+        load.progresses(RUNS, PATIENCE).await?;
+        Ok::<_, anyhow::Error>(times)
+    };
+    let times = restarting.await;
+    // Whatever came of it, or it would run on beside what is measured next.
+    let stopped = load.stop().await;
+    let times = times?;
+    stopped?;
+    Ok(times)
+}
+
+/// Starts it: how long until it answers, and until it is ready.
+async fn start(rig: &mut Rig) -> Result<(Duration, Duration)> {
     let consortium = &mut rig.consortium;
-    if kill {
-        consortium.kill9(RESTARTED)?;
-    } else {
-        consortium.stop(RESTARTED).await?;
-    }
     let started = Instant::now();
     consortium.start(RESTARTED)?;
     consortium.sees(RESTARTED, "an answer", PATIENCE, |_| true).await?;

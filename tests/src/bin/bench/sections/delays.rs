@@ -11,6 +11,7 @@ use quorate_tests::bench::rig::Rig;
 use quorate_tests::bench::stats::{Latencies, Spread};
 use quorate_tests::consortium::{free_addresses, name};
 use quorate_tests::network::{Faults, Proxy, settings};
+use quorate_types::ids::View;
 use quorate_types::outcome::Outcome;
 use quorate_types::transaction::Operation;
 use serde_json::{Map, json};
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 /// One-way delays between validators, in milliseconds; the first shows what everything else takes.
 const DELAYS_MS: [u64; 4] = [0, 1, 25, 75];
+const QUICK_DELAYS_MS: [u64; 2] = [0, 25];
 const WINDOWS: [u64; 2] = [1, 4];
 
 /// Transactions a second: enough that blocks never wait for them, little work.
@@ -26,10 +28,6 @@ const RATE: f64 = 500.0;
 
 /// Submits one after the other.
 const SUBMITS: usize = 40;
-
-/// The leader throughout, and another.
-const LEADER: usize = 0;
-const OTHER: usize = 1;
 
 /// What was measured with one delay and window.
 struct Row {
@@ -41,54 +39,66 @@ struct Row {
     leader_ms: Spread,
     other_ms: Spread,
     /// By schedule.
-    p50_ms: Spread,
-    p99_ms: Spread,
+    p50_ms: Option<Spread>,
+    p99_ms: Option<Spread>,
     blocks: Spread,
 }
 
 pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
-    let mut measured: Vec<Row> = Vec::new();
-    for delay_ms in DELAYS_MS {
+    let delays = if bench.arguments.quick { &QUICK_DELAYS_MS[..] } else { &DELAYS_MS[..] };
+    let (mut measured, mut failed) = (Vec::<Row>::new(), Vec::new());
+    let (mut rows, mut figures) = (Vec::new(), Map::new());
+    for &delay_ms in delays {
         for window in WINDOWS {
-            measured.push(one(bench, delay_ms, window)?);
+            match one(bench, delay_ms, window) {
+                Ok(row) => measured.push(row),
+                Err(error) => {
+                    let (row, of_row) = bench.row_failed(&format!("{delay_ms} ms, window {window}"), &error);
+                    failed.push(row);
+                    figures.insert(key(delay_ms, window), of_row.into());
+                }
+            }
         }
     }
-    let (mut rows, mut figures) = (Vec::new(), Map::new());
     for row in &measured {
         let same = |of: &dyn Fn(&&Row) -> bool| measured.iter().find(|row| of(row));
         let none = same(&|other| other.delay_ms == 0 && other.window == row.window);
         let three = 3.0 * row.measured_ms;
         // What is not three delays: the client's part, syncs and work, as they are without a delay.
-        let rest = none.map_or(0.0, |none| (none.leader_ms.median - 3.0 * none.measured_ms).max(0.0));
-        let over = row.leader_ms.median / (three + rest);
+        let over = none.map(|none| {
+            let rest = (none.leader_ms.median - 3.0 * none.measured_ms).max(0.0);
+            row.leader_ms.median / (three + rest)
+        });
         let alone = same(&|other| other.delay_ms == row.delay_ms && other.window == 1);
-        let blocks = row.blocks.median / alone.map_or(1.0, |alone| alone.blocks.median.max(1e-9));
+        let blocks = alone.map(|alone| row.blocks.median / alone.blocks.median.max(1e-9));
+        let ratio = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
         rows.push(vec![
             format!("{} ms", row.delay_ms),
             row.window.to_string(),
             format!("{:.2}", row.measured_ms),
             row.leader_ms.text(1),
-            format!("{over:.2}"),
+            ratio(over),
             row.other_ms.text(1),
-            row.p50_ms.text(1),
-            row.p99_ms.text(1),
+            summary::cell(row.p50_ms, 1),
+            summary::cell(row.p99_ms, 1),
             row.blocks.text(1),
-            format!("{blocks:.2}"),
+            ratio(blocks),
         ]);
         figures.insert(
-            format!("delay_{}_window_{}", row.delay_ms, row.window),
+            key(row.delay_ms, row.window),
             json!({
                 "measured_delay_ms": row.measured_ms,
                 "single_at_leader_ms": summary::spread(row.leader_ms),
                 "single_over_three_delays_and_rest": over,
                 "single_at_another_ms": summary::spread(row.other_ms),
-                "latency_p50_ms": summary::spread(row.p50_ms),
-                "latency_p99_ms": summary::spread(row.p99_ms),
+                "latency_p50_ms": summary::known(row.p50_ms),
+                "latency_p99_ms": summary::known(row.p99_ms),
                 "blocks_per_second": summary::spread(row.blocks),
                 "blocks_over_window_1": blocks,
             }),
         );
     }
+    rows.extend(failed);
     let head = [
         "one way",
         "window",
@@ -115,39 +125,55 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
     })
 }
 
+/// What a row is called among the figures.
+fn key(delay_ms: u64, window: u64) -> String {
+    format!("delay_{delay_ms}_window_{window}")
+}
+
 fn one(bench: &mut Bench, delay_ms: u64, window: u64) -> Result<Row> {
     let mut setup = bench.setup(4);
     setup.parameters.window = window;
-    // The leader stays the same.
+    // The leader stays the same, or somebody suspects it; then nothing is measured.
     setup.parameters.term_blocks = u64::MAX;
     let mut rig = bench.found(&setup)?;
     let runtime = bench.runtime;
     let proxies = runtime.block_on(proxies(&rig.consortium, Duration::from_millis(delay_ms)))?;
     runtime.block_on(rig.start())?;
+    let before = runtime.block_on(view(&rig))?;
+    let (_, leader) = before;
+    let other = (leader + 1) % rig.consortium.len();
     let mut generator = rig.generator(bench.headline(), 9)?;
     let submits = if bench.arguments.quick { 3 } else { SUBMITS };
-    let (mut leader, mut other) = (Vec::new(), Vec::new());
+    let (mut leader_ms, mut other_ms) = (Vec::new(), Vec::new());
     for repetition in 1..=bench.arguments.repetitions() {
         bench.progress.say(&format!("{delay_ms} ms, window {window}: single, {repetition}"));
-        for (validator, times) in [(LEADER, &mut leader), (OTHER, &mut other)] {
+        for (validator, times) in [(leader, &mut leader_ms), (other, &mut other_ms)] {
             let transactions: Vec<_> = (0..submits).map(|_| generator.next_transaction().1).collect();
             times.push(runtime.block_on(singly(&rig, validator, transactions))?);
         }
     }
     let runs = bench.at_rate(&rig, &mut generator, RATE, bench.arguments.seconds())?;
     let measured_ms = runtime.block_on(single::delay_ms(&rig))?;
+    let after = runtime.block_on(view(&rig))?;
+    ensure!(after == before, "the view changed meanwhile: {before:?} and {after:?}");
     bench.close(rig)?;
     drop(proxies);
     Ok(Row {
         delay_ms,
         window,
         measured_ms,
-        leader_ms: Spread::of(leader).unwrap_or_default(),
-        other_ms: Spread::of(other).unwrap_or_default(),
+        leader_ms: Spread::of(leader_ms).unwrap_or_default(),
+        other_ms: Spread::of(other_ms).unwrap_or_default(),
         p50_ms: summary::quantity(&runs, "latency_p50_ms"),
         p99_ms: summary::quantity(&runs, "latency_p99_ms"),
         blocks: Spread::over(&runs, |run| run.growth.blocks / run.growth.time.as_secs_f64()),
     })
+}
+
+/// The view, and who leads it.
+async fn view(rig: &Rig) -> Result<(View, usize)> {
+    let leader = rig.consortium.leader().await?;
+    Ok((rig.consortium.status(leader).await?.view, leader))
 }
 
 /// One after the other to one validator: the median, in milliseconds.

@@ -13,9 +13,10 @@ use serde_json::{Map, Value, json};
 pub(super) const SHARES: [u32; 3] = [25, 50, 75];
 
 /// What of each share stands in the tables.
-pub(super) const COLUMNS: [(&str, &str, usize); 5] = [
+pub(super) const COLUMNS: [(&str, &str, usize); 6] = [
     ("tps", "tx/s", 0),
     ("cpu_ms_per_1000", "CPU-ms per 1000", 1),
+    ("latency_samples", "latencies", 0),
     ("latency_p50_ms", "p50, ms", 1),
     ("latency_p99_ms", "p99, ms", 1),
     ("latency_p999_ms", "p99.9, ms", 1),
@@ -31,39 +32,44 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
     }
     bench.keep_base((rig, generator));
     if let Some((_, runs)) = loads.iter().find(|(share, _)| *share == 50) {
-        bench.report.headline.latency_p50_ms = Some(summary::quantity(runs, "latency_p50_ms").median);
-        bench.report.headline.latency_p99_ms = Some(summary::quantity(runs, "latency_p99_ms").median);
+        let median = |key| summary::quantity(runs, key).map(|latency| latency.median);
+        bench.report.headline.latency_p50_ms = median("latency_p50_ms");
+        bench.report.headline.latency_p99_ms = median("latency_p99_ms");
     }
 
     let mut rows = Vec::new();
     let mut figures = Map::new();
     for (share, runs) in &loads {
-        let cells = COLUMNS.map(|(key, _, decimals)| summary::quantity(runs, key).text(decimals));
+        let cells = COLUMNS.map(|(key, _, decimals)| summary::quantity_cell(runs, key, decimals));
         rows.push([vec![format!("{share} %")], cells.to_vec()].concat());
         figures.insert(format!("load_{share}"), Value::Object(summary::figures(runs)));
     }
     figures.insert("saturated_tps".to_owned(), json!(saturated.rate()));
     let picture = "latency.svg";
-    let line = |name: &str, per_thousand: usize| {
-        let latency = |m: &Measured| m.latencies.clone().percentile_ms(per_thousand);
+    let line = |name: &str, key: &str| {
         let point = |runs: &[Measured]| {
-            (Spread::over(runs, Measured::rate).median, Spread::over(runs, latency).median)
+            let latency = summary::quantity(runs, key)?;
+            Some((Spread::over(runs, Measured::rate).median, latency.median))
         };
-        let points = loads.iter().map(|(_, runs)| point(runs)).chain([point(&saturated.runs)]).collect();
-        Line { name: name.to_owned(), points }
+        let runs = loads.iter().map(|(_, runs)| runs).chain([&saturated.runs]);
+        Line { name: name.to_owned(), points: runs.filter_map(|runs| point(runs)).collect() }
     };
     Lines {
         title: "Latency against throughput (the last point: saturation)",
         x: "committed transactions a second",
         y: "ms",
         logarithmic: false,
-        lines: vec![line("p50", 500), line("p99", 990), line("p99.9", 999)],
+        lines: vec![
+            line("p50", "latency_p50_ms"),
+            line("p99", "latency_p99_ms"),
+            line("p99.9", "latency_p999_ms"),
+        ],
     }
     .draw(&bench.directory.join(picture))?;
     let head: Vec<&str> = ["load"].into_iter().chain(COLUMNS.map(|(_, title, _)| title)).collect();
     let text = format!(
         "The headline's workload, submitted by a fixed schedule whatever becomes of it; latency counts from the \
-         scheduled time to the verified receipt.\n\n{}",
+         scheduled time to the verified receipt. A dash: too few were measured to tell.\n\n{}",
         table(&head, &rows)
     );
     Ok(Section {

@@ -2,7 +2,7 @@
 
 use crate::context::{Bench, count};
 use crate::summary;
-use anyhow::Result;
+use anyhow::{Error, Result};
 use quorate_tests::bench::drive::saturate;
 use quorate_tests::bench::profile;
 use quorate_tests::bench::report::{Section, table};
@@ -21,22 +21,33 @@ const PICTURE: &str = "flames.svg";
 pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
     let section = Section { name: "profile", title: "Profile", ..Section::default() };
     if let Err(missing) = profile::available() {
-        return Ok(Section { text: format!("Not measured: {missing}.\n"), ..section });
+        return Ok(not_measured(&missing, section));
     }
     let rate = bench.saturated()?.rate();
     let (rig, mut generator) = bench.take_base()?;
     let drive = bench.arguments.drive();
     let seconds = bench.arguments.seconds();
     bench.progress.say("saturation, sampled");
-    let supply = rig.supply(&mut generator, count(rate * seconds * 1.25).max(4 * drive.in_flight))?;
+    let supply = rig.supply(&mut generator, drive.around(count(rate * seconds)))?;
     let validators = (0..rig.consortium.len()).filter_map(|index| rig.consortium.pid(index));
     let pids: Vec<u32> = validators.chain([std::process::id()]).collect();
     let data = bench.directory.join("perf.data");
-    let sampling = profile::start(&pids, Duration::from_secs_f64(seconds), &data)?;
+    let sampling = match profile::start(&pids, Duration::from_secs_f64(seconds), &data) {
+        Ok(sampling) => sampling,
+        Err(refused) => {
+            bench.keep_base((rig, generator));
+            return Ok(not_measured(&refused, section));
+        }
+    };
     let sampled = bench.runtime.block_on(saturate(&rig, supply, drive))?;
-    let stacks = sampling.stacks(&data)?;
     bench.keep_base((rig, generator));
-    fs::remove_file(&data)?;
+    let stacks = sampling.stacks(&data);
+    // There is none if perf did not get that far.
+    let _ = fs::remove_file(&data);
+    let stacks = match stacks {
+        Ok(stacks) => stacks,
+        Err(refused) => return Ok(not_measured(&refused, section)),
+    };
     profile::draw("All processes at saturation, by thread", &stacks, &bench.directory.join(PICTURE))?;
     let functions = profile::innermost(&stacks, MOST);
     let rows: Vec<Vec<String>> = functions
@@ -62,4 +73,9 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
         pictures: vec![PICTURE.to_owned()],
         ..section
     })
+}
+
+/// Where perf is missing or may not sample, which is usual, nothing has failed.
+fn not_measured(why: &Error, section: Section) -> Section {
+    Section { text: format!("Not measured: {why:#}.\n"), ..section }
 }

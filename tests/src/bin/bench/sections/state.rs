@@ -1,10 +1,13 @@
 //! Cost against the size of the state.
 
-use crate::context::{Bench, SIGNERS};
+use crate::context::{Bench, SIGNERS, Saturated};
 use crate::summary;
 use anyhow::Result;
+use quorate_tests::bench::drive::Measured;
 use quorate_tests::bench::plot::{Line, Lines};
 use quorate_tests::bench::report::{Section, table};
+use quorate_tests::bench::rig::Rig;
+use quorate_tests::bench::stats::Spread;
 use quorate_tests::bench::workload::Workload;
 use serde_json::{Map, json};
 
@@ -16,46 +19,73 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
     let (mut rows, mut figures, mut costs) = (Vec::new(), Map::new(), Vec::new());
     let rig = bench.start(&bench.setup(4))?;
     let mut filled = 0;
+    let mut smallest = None;
     for &keys in sizes {
-        let workload = Workload { keys, ..bench.headline() };
-        let mut generator = rig.generator(workload, 5)?;
-        bench.fill(&rig, filled..keys, 0..SIGNERS)?;
-        filled = keys;
-        let saturated = bench.saturate(&rig, &mut generator, workload, bench.arguments.seconds())?;
-        let cost = summary::quantity(&saturated.runs, "cpu_ms_per_1000");
+        let saturated = match one(bench, &rig, &mut filled, keys) {
+            Ok(saturated) => saturated,
+            Err(error) => {
+                let (row, of_size) = bench.row_failed(&keys.to_string(), &error);
+                rows.push(row);
+                figures.insert(keys.to_string(), of_size.into());
+                continue;
+            }
+        };
+        let cost = Spread::over(&saturated.runs, Measured::cpu_ms);
+        let over_floor = saturated.over_floor();
         costs.push((keys as f64, cost.median));
-        let first = costs.first().map_or(cost.median, |(_, first)| *first);
+        // Processors are not equally fast at all times; the floor was measured at the same time.
+        let (first, first_over_floor) = *smallest.get_or_insert((cost.median, over_floor.median));
+        let (multiple, multiple_over_floor) = (cost.median / first, over_floor.median / first_over_floor);
         rows.push(vec![
             keys.to_string(),
-            summary::quantity(&saturated.runs, "tps").text(0),
+            summary::quantity_cell(&saturated.runs, "tps", 0),
             cost.text(1),
-            format!("{:.2}", cost.median / first),
-            summary::quantity(&saturated.runs, "peak_rss_mib").text(0),
+            format!("{multiple:.2}"),
+            over_floor.text(2),
+            format!("{multiple_over_floor:.2}"),
+            summary::quantity_cell(&saturated.runs, "peak_rss_mib", 0),
         ]);
-        let mut of_size = summary::figures(&saturated.runs);
-        of_size.insert("multiple_of_the_smallest".to_owned(), json!(cost.median / first));
-        figures.insert(keys.to_string(), json!(of_size));
+        let mut of_size = summary::saturated(&saturated);
+        of_size["multiple_of_the_smallest"] = json!(multiple);
+        of_size["over_floor_multiple_of_the_smallest"] = json!(multiple_over_floor);
+        figures.insert(keys.to_string(), of_size);
     }
-    bench.close(rig)?;
-    let picture = "state.svg";
-    Lines {
-        title: "CPU of all processes per 1000 transactions against keys in the state",
-        x: "keys",
-        y: "ms",
-        logarithmic: true,
-        lines: vec![Line { name: "512-byte uniform writes".to_owned(), points: costs }],
+    if let Err(error) = bench.close(rig) {
+        bench.row_failed("end", &error);
     }
-    .draw(&bench.directory.join(picture))?;
-    let head = ["keys", "tx/s", "CPU-ms per 1000", "× the smallest", "peak RSS, MiB"];
+    let mut pictures = Vec::new();
+    if !costs.is_empty() {
+        pictures.push("state.svg".to_owned());
+        Lines {
+            title: "CPU of all processes per 1000 transactions against keys in the state",
+            x: "keys",
+            y: "ms",
+            logarithmic: true,
+            lines: vec![Line { name: "512-byte uniform writes".to_owned(), points: costs }],
+        }
+        .draw(&bench.directory.join("state.svg"))?;
+    }
+    let head =
+        ["keys", "tx/s", "CPU-ms per 1000", "× the smallest", "× floor", "× the smallest", "peak RSS, MiB"];
     Ok(Section {
         name: "state",
         title: "Size of the state",
         text: format!(
             "The headline's workload at saturation, over as many keys as there are. The keys were put there before by \
-             ordinary transactions of 64 operations on the same chain.\n\n{}",
+             ordinary transactions of 64 operations on the same chain. Multiples of the smallest: of the cost, and of \
+             the cost over the floor, which was measured between the runs.\n\n{}",
             table(&head, &rows)
         ),
         figures: figures.into(),
-        pictures: vec![picture.to_owned()],
+        pictures,
     })
+}
+
+/// Fills the state up to so many keys, and measures over them.
+fn one(bench: &Bench, rig: &Rig, filled: &mut u64, keys: u64) -> Result<Saturated> {
+    let workload = Workload { keys, ..bench.headline() };
+    let mut generator = rig.generator(workload, 5)?;
+    bench.fill(rig, *filled..keys, 0..SIGNERS)?;
+    *filled = keys;
+    bench.saturate(rig, &mut generator, workload, bench.arguments.seconds())
 }
