@@ -14,6 +14,7 @@ mod garbage;
 mod mutator;
 mod overstayer;
 mod replayer;
+mod rule_breaker;
 mod slow_leader;
 mod sync_liar;
 mod view_change_liar;
@@ -44,6 +45,8 @@ pub enum Behaviour {
     Overstayer,
     /// Ignores the transactions of one member.
     Censor,
+    /// Proposes what may stand in no block.
+    RuleBreaker,
     /// Plays back what it heard long ago.
     Replayer,
     /// Makes certificates that are not.
@@ -66,13 +69,14 @@ pub enum Behaviour {
 
 impl Behaviour {
     /// Every behaviour; the last one has its place in sieges.
-    pub const ALL: [Behaviour; 15] = [
+    pub const ALL: [Behaviour; 16] = [
         Behaviour::EquivocatingLeader,
         Behaviour::DoubleVoter,
         Behaviour::Withholder,
         Behaviour::SlowLeader,
         Behaviour::Overstayer,
         Behaviour::Censor,
+        Behaviour::RuleBreaker,
         Behaviour::Replayer,
         Behaviour::CertificateForger,
         Behaviour::ViewChangeLiar,
@@ -86,7 +90,7 @@ impl Behaviour {
 
     /// Those that do harm in any world.
     pub fn anywhere() -> &'static [Behaviour] {
-        &Behaviour::ALL[..14]
+        &Behaviour::ALL[..15]
     }
 
     /// The name under which it is counted.
@@ -98,6 +102,7 @@ impl Behaviour {
             Behaviour::SlowLeader => "slow leader",
             Behaviour::Overstayer => "overstaying leader",
             Behaviour::Censor => "censor",
+            Behaviour::RuleBreaker => "rule breaker",
             Behaviour::Replayer => "replayer",
             Behaviour::CertificateForger => "certificate forger",
             Behaviour::ViewChangeLiar => "view change liar",
@@ -124,6 +129,7 @@ impl Behaviour {
             Behaviour::SlowLeader => Box::new(slow_leader::SlowLeader::new(dice, view_timeout)),
             Behaviour::Overstayer => Box::new(overstayer::Overstayer),
             Behaviour::Censor => Box::new(censor::Censor::new(dice, clients)),
+            Behaviour::RuleBreaker => Box::new(rule_breaker::RuleBreaker::default()),
             Behaviour::Replayer => Box::new(replayer::Replayer::default()),
             Behaviour::CertificateForger => Box::new(certificate_forger::CertificateForger),
             Behaviour::ViewChangeLiar => Box::new(view_change_liar::ViewChangeLiar::default()),

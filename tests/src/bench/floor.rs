@@ -4,7 +4,8 @@
 //! the load's number of signers; `n` hashings of its bytes to its id, and of the id to a Merkle leaf; `n`
 //! copies of its bytes through QUIC, both ends; and `n` times its bytes on disk, as one stored value for each
 //! block and one put of an index whose keys ascend. The work is done for one validator and its time
-//! multiplied. Each part is measured by itself, as CPU time in user and kernel mode.
+//! multiplied. Each part is measured by itself, as CPU time in user and kernel mode; QUIC and storage with the
+//! settings that their libraries come with.
 
 mod quic;
 mod storage;
@@ -21,6 +22,7 @@ use quorate_types::transaction::SignedTransaction;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use serde::Serialize;
+use std::path::Path;
 use std::time::Duration;
 
 /// Signatures of one batch.
@@ -56,8 +58,8 @@ impl Floor {
         [("sign", sign), ("verify", verify), ("hash", hash), ("network", network), ("store", store)]
     }
 
-    /// Measures it for these transactions of a load, at least 1024, signed with these keys. Must not be
-    /// called in a Tokio runtime, as it starts one.
+    /// Measures it for these transactions of a load, at least 1024, signed with these keys, on the disk that the
+    /// directory `within` is on. Must not be called in a Tokio runtime, as it starts one.
     ///
     /// # Errors
     /// If a signature does not verify, or network or disk fail.
@@ -66,6 +68,7 @@ impl Floor {
         transactions: &[Bytes],
         keys: &[SecretKey],
         validators: usize,
+        within: &Path,
     ) -> Result<Floor> {
         ensure!(transactions.len() >= BATCH, "{} transactions are too few", transactions.len());
         let mut signed: Vec<SignedTransaction> = Vec::with_capacity(transactions.len());
@@ -91,7 +94,7 @@ impl Floor {
             Ok(())
         })?;
         let network = quic::per_1000(transactions)?;
-        let store = storage::per_1000(transactions)?;
+        let store = storage::per_1000(transactions, within)?;
         let all = |one: f64| one * validators as f64;
         Ok(Floor { sign, verify: all(verify), hash: all(hash), network: all(network), store: all(store) })
     }

@@ -217,7 +217,13 @@ impl Bench<'_> {
         for repetition in 1..=repetitions {
             self.progress.say(&format!("{workload}: floor, {repetition} of {repetitions}"));
             let chain = rig.consortium.founding().chain();
-            floors.push(Floor::measure(&chain, &encoded, rig.keys(workload.signers), validators)?);
+            floors.push(Floor::measure(
+                &chain,
+                &encoded,
+                rig.keys(workload.signers),
+                validators,
+                &self.directory,
+            )?);
             self.progress.say(&format!("{workload}: saturation, {repetition} of {repetitions}"));
             let supply = rig.supply(generator, drive.around(count(rate * seconds)))?;
             let run = self.runtime.block_on(saturate(rig, supply, drive))?;
