@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -59,6 +59,9 @@ impl Default for Options {
 
 /// How long a validator may be silent before another is asked as well.
 const MAX_HEDGE: Duration = Duration::from_millis(750);
+
+/// Milliseconds that a client being shut down waits for its own tasks to end.
+const LETTING_GO: u32 = 100;
 
 /// A client of one chain, as one member. Cheap to clone.
 #[derive(Clone)]
@@ -348,10 +351,16 @@ impl Client {
 
     /// Closes all connections. Clones of this client are of no more use.
     pub async fn shutdown(self) {
-        // With clones still about, the connections end when the last one is dropped.
-        if let Some(inner) = Arc::into_inner(self.inner) {
-            inner.transport.shutdown().await;
+        let mut shared = self.inner;
+        for _ in 0..LETTING_GO {
+            match Arc::try_unwrap(shared) {
+                Ok(inner) => return inner.transport.shutdown().await,
+                // Tasks of a stream that was just dropped have not noticed yet.
+                Err(inner) => shared = inner,
+            }
+            sleep(Duration::from_millis(1)).await;
         }
+        // With clones still about, the connections end when the last one is dropped.
     }
 }
 
