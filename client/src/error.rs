@@ -139,8 +139,8 @@ pub enum ClientError {
         /// What each did instead.
         complaints: Complaints,
     },
-    /// Validators say that there is none, and none proved otherwise. Absence of a transaction or
-    /// block has no proof.
+    /// So many validators say that there is none that one of them is honest, and none proved otherwise.
+    /// Absence of a transaction or block has no proof.
     #[error("{} of {asked} validators say there is no {wanted} ({complaints})", .said.len())]
     NotFound {
         /// What was wanted.
@@ -152,7 +152,7 @@ pub enum ClientError {
         /// What all did.
         complaints: Complaints,
     },
-    /// Every validator that answered refused the transaction.
+    /// So many validators refused the transaction that one of them is honest: it will not commit.
     #[error("transaction {id} was refused ({complaints})")]
     Refused {
         /// The transaction.
@@ -160,8 +160,9 @@ pub enum ClientError {
         /// What each said.
         complaints: Complaints,
     },
-    /// Validators took the transaction, or may have, and no receipt came before it expired.
-    #[error("no receipt of transaction {id} before it expired ({complaints})")]
+    /// Validators took the transaction, or may have, and no receipt came before it expired. One that refused it
+    /// may have taken it: a refusal has no proof.
+    #[error("no receipt of transaction {id} came ({complaints})")]
     Unknown {
         /// The transaction.
         id: TransactionId,
@@ -195,9 +196,7 @@ impl ClientError {
                 let by_the_rules = |complaint: &Complaint| {
                     matches!(
                         complaint.fault,
-                        Fault::Refused(
-                            SubmitError::Invalid(_) | SubmitError::Refused(_) | SubmitError::Expired
-                        )
+                        Fault::Refused(SubmitError::Invalid(_) | SubmitError::Refused(_))
                     )
                 };
                 if complaints.0.iter().any(by_the_rules) { Exit::Rejected } else { Exit::Unreachable }

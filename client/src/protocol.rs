@@ -132,8 +132,9 @@ pub enum SubmitError {
     /// another validator.
     #[error("the mempool is full for this member: {0}")]
     Full(String),
-    /// It expired before it committed.
-    #[error("expired before it committed")]
+    /// Its time is over, and the node waits for it no more. A block that is not committed yet may hold it all the
+    /// same: only a receipt tells.
+    #[error("its time is over, and it has not committed here")]
     Expired,
     /// The node is shutting down, catching up or halted.
     #[error("the node takes no transactions now: {0}")]

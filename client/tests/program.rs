@@ -173,7 +173,12 @@ async fn receipts_and_exports_verify_offline_and_tampering_shows() {
         home.validators.commit(vec![put("crates", &format!("k{n}"), "v")]);
     }
     home.ok("export --out chain.quorate");
-    assert!(home.ok("audit").out.starts_with("audit: ok"));
+    let audited = home.ok("audit");
+    assert!(audited.out.starts_with("audit: ok") && audited.err.is_empty(), "{}", audited.err);
+    // How far the chain goes is one validator's word then.
+    let audited = home.ok("audit --node acme");
+    assert!(audited.out.contains("source        acme"), "{}", audited.out);
+    assert!(audited.err.contains("only 1 of the 2 validators needed"), "{}", audited.err);
     for index in 0..4 {
         home.validators.stop(index).await;
     }
@@ -218,7 +223,9 @@ async fn bulk_from_file_and_stdin() {
     assert!(json["p99_ms"].as_f64().unwrap() > 0.0);
     let acks = fs::read_to_string(home.path("acks")).unwrap();
     assert_eq!(acks.lines().count(), 300);
-    let (id, height) = acks.lines().next().unwrap().split_once(' ').unwrap();
+    let first: Vec<&str> = acks.lines().next().unwrap().split(' ').collect();
+    let [line_number, id, height, "applied"] = first[..] else { panic!("{first:?}") };
+    assert!((1..=300).contains(&line_number.parse::<u32>().unwrap()));
     assert_eq!(home.ok(&format!("tx {id} --json")).json()["height"].to_string(), height);
 
     let feed = |input: String, options: &str| {
@@ -243,6 +250,37 @@ async fn bulk_from_file_and_stdin() {
     assert_eq!(bad.code, 2);
     assert!(bad.err.contains("stdin:2: "), "{}", bad.err);
     assert!(bad.err.contains("(1 of them)"), "{}", bad.err);
+    assert!(bad.out.contains("submitted  1\napplied    1"), "{}", bad.out);
+
+    // A full disk for the receipts loses neither the totals nor what is graver.
+    let full = feed(line(1), "- --acknowledged /dev/full");
+    assert_eq!(full.code, 1);
+    assert!(full.out.contains("applied    1"), "{}", full.out);
+    assert!(full.err.contains("it lacks some"), "{}", full.err);
+    let full = feed(format!("{}{failing}", line(1)), "- --acknowledged acks2");
+    assert_eq!(full.code, 3);
+    let mut acks: Vec<String> =
+        fs::read_to_string(home.path("acks2")).unwrap().lines().map(Into::into).collect();
+    acks.sort();
+    assert!(acks[0].starts_with("1 ") && acks[0].ends_with(" applied"), "{acks:?}");
+    assert!(acks[1].starts_with("2 ") && acks[1].ends_with(" failed"), "{acks:?}");
+}
+
+/// Whoever reads the output may have gone; that makes no failure a success.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_one_with_stdout_closed() {
+    let home = home([Honest; 4]);
+    home.ok("namespace create crates");
+    fs::write(home.path("lines"), "{\"burn\": {\"asset\": \"none\", \"amount\": 1}}\n").unwrap();
+    let run = |line: &str| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        block_in_place(|| home.command(line).stdout(writer).output().unwrap().status.code())
+    };
+    assert_eq!(run("put nowhere a b"), Some(3));
+    assert_eq!(run("bulk lines"), Some(3));
+    assert_eq!(run("get crates a --json"), Some(4));
+    assert_eq!(run("put crates a b"), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

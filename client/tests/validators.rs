@@ -7,10 +7,10 @@ mod common;
 use common::node::{Behaviour, Validators, start};
 use common::{entry, keys, put};
 use quorate_client::audit::{Verdict, audit};
-use quorate_client::client::bulk::{BulkError, BulkOptions, Fate};
+use quorate_client::client::bulk::{BulkError, BulkOptions, Fate, Landed};
 use quorate_client::client::submit::DEFAULT_LIFETIME;
 use quorate_client::client::{Client, Options};
-use quorate_client::error::{ClientError, Exit, Fault};
+use quorate_client::error::{ClientError, Complaints, Exit, Fault};
 use quorate_client::verify::VerifyError;
 use quorate_ledger::StateValue;
 use quorate_types::hash::TransactionId;
@@ -23,13 +23,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use Behaviour::{Cutter, Down, Honest, Liar, Misreporter, Refuser, Silent};
+use Behaviour::{Behind, Cutter, Down, Empty, Honest, Liar, Misreporter, Refuser, Silent};
 
 fn client_of(validators: &Validators, nodes: &[&str]) -> Client {
-    let options = Options {
-        nodes: nodes.iter().map(|&node| node.to_owned()).collect(),
-        timeout: Duration::from_millis(1500),
-    };
+    patient(validators, nodes, Duration::from_millis(1500))
+}
+
+fn patient(validators: &Validators, nodes: &[&str], timeout: Duration) -> Client {
+    let options = Options { nodes: nodes.iter().map(|&node| node.to_owned()).collect(), timeout };
     Client::new(Arc::clone(&validators.consortium.founding), keys(4).member, &options).unwrap()
 }
 
@@ -119,17 +120,107 @@ async fn what_nobody_has_is_not_found() {
     let error = client.receipt(TransactionId::default()).await.unwrap_err();
     assert_eq!(error.exit(), Exit::NotFound);
     assert_eq!(client.block(Some(Height(9))).await.unwrap_err().exit(), Exit::NotFound);
+    // One that says so may lie.
+    for nodes in [&["acme"][..], &["acme", "dune"], &["acme", "acme"]] {
+        let error = client_of(&validators, nodes).receipt(TransactionId::default()).await.unwrap_err();
+        assert!(matches!(error, ClientError::NoAnswer { .. }), "{nodes:?}: {error}");
+        assert_eq!(error.exit(), Exit::Unreachable, "{nodes:?}");
+    }
+    let error =
+        client_of(&validators, &["acme", "bolt"]).receipt(TransactionId::default()).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::NotFound);
+    // And where somebody was caught lying, that is what there is to say.
+    let id = validators.commit(vec![put("crates", "k", "v")]);
+    validators.behave(0, Refuser);
+    validators.behave(1, Refuser);
+    validators.behave(2, Liar);
+    assert_eq!(client.receipt(id).await.unwrap_err().exit(), Exit::Unverified);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_of_all_are_a_rejection_and_of_one_are_not() {
-    let validators = start([Refuser; 4]);
+async fn refusals_of_enough_are_a_rejection_and_of_one_are_not() {
+    let validators = start([Refuser, Down, Refuser, Silent]);
     let client = client_of(&validators, &[]);
     let error = submit(&client, namespace()).await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { .. }), "{error}");
     assert_eq!(error.exit(), Exit::Rejected);
-    validators.behave(1, Honest);
+    let lines = (1..=10u64).map(|n| Ok::<_, Infallible>((n, namespace())));
+    let options = BulkOptions { in_flight: 100, lifetime: DEFAULT_LIFETIME };
+    let all_refused = |landed: &Landed, _: &_| assert!(matches!(landed.fate, Fate::Refused(_)));
+    let totals = client.bulk(lines, &options, all_refused).await.unwrap();
+    assert_eq!((totals.submitted, totals.refused), (10, 10));
+    validators.behave(2, Honest);
     assert_eq!(submit(&client, namespace()).await.unwrap(), Outcome::Applied);
+}
+
+/// Who refuses may lie, and pass the transaction on: its member, told that it took no effect, would make another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_validator_refuses_is_of_unknown_fate() {
+    let validators = start([Refuser, Down, Down, Down]);
+    let (_, acme) = validators.consortium.founding.validator_details().next().unwrap();
+    let address = format!("localhost:{}", acme.address.port());
+    let refused = |complaints: &Complaints| {
+        complaints.0.iter().any(|c| c.validator == "acme" && matches!(c.fault, Fault::Refused(_)))
+    };
+    let client_of = |nodes: &[&str]| patient(&validators, nodes, Duration::from_secs(1));
+    let client = client_of(&["acme"]);
+    let signed = client.sign(namespace(), DEFAULT_LIFETIME);
+    let error = client.hand_in(&signed).await.unwrap_err();
+    assert!(matches!(&error, ClientError::Unknown { complaints, .. } if refused(complaints)), "{error}");
+
+    let short = Duration::from_millis(200);
+    let submitted = async |nodes: &[&str]| {
+        let client = client_of(nodes);
+        let signed = client.sign(namespace(), short);
+        let error = client.submit(&signed).await.unwrap_err();
+        assert_eq!(error.exit(), Exit::Unknown, "{nodes:?}: {error}");
+        let ClientError::Unknown { complaints, .. } = error else { panic!("{error}") };
+        assert!(refused(&complaints), "{nodes:?}: {complaints}");
+    };
+    let streamed = async {
+        let lines = [Ok::<_, Infallible>((7, namespace()))].into_iter();
+        let options = BulkOptions { in_flight: 10, lifetime: short };
+        let mut fate = None;
+        let totals =
+            client.bulk(lines, &options, |landed, _| fate = Some(landed.fate.clone())).await.unwrap();
+        assert_eq!((totals.submitted, totals.refused, totals.unknown), (1, 0, 1));
+        assert!(matches!(fate, Some(Fate::Unknown { refusals }) if refused(&refusals)));
+    };
+    // All nodes, one, and one by two names: all at a time, as each waits for the transaction to expire.
+    let (all, one, twice) = (&[][..], &["acme"][..], &["acme", address.as_str()][..]);
+    tokio::join!(submitted(all), submitted(one), submitted(twice), streamed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_longer_than_the_chain_allows_is_not_sent() {
+    let validators = start([Honest; 4]);
+    validators.commit(namespace());
+    let client = client_of(&validators, &[]);
+    // Longer than any frame may be, too.
+    let huge: Vec<Operation> =
+        (0..5).map(|n| put("crates", &format!("h{n}"), &"x".repeat(500_000))).collect();
+    let lines = (1..=20u64).map(|n| {
+        let operations = match n {
+            7 => huge.clone(),
+            11 => vec![put("crates", "long", &"x".repeat(65_536))],
+            _ => vec![put("crates", &format!("k{n}"), "v")],
+        };
+        Ok::<_, Infallible>((n, operations))
+    });
+    let lines: Vec<_> = lines.collect();
+    let options = BulkOptions { in_flight: 100, lifetime: DEFAULT_LIFETIME };
+    let submitted = Arc::default();
+    let mut kept_back = Vec::new();
+    let landed = |landed: &Landed, _: &_| {
+        if let Fate::TooLarge { limit: 65_536, .. } = landed.fate {
+            kept_back.push(landed.line);
+        }
+    };
+    let totals =
+        client.bulk_counted(lines.into_iter(), &options, Arc::clone(&submitted), landed).await.unwrap();
+    assert_eq!((totals.submitted, totals.applied, totals.refused), (20, 18, 2));
+    assert_eq!(submitted.load(Ordering::Relaxed), 20);
+    assert_eq!(kept_back, [7, 11]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,7 +350,8 @@ async fn a_bad_line_ends_bulk_after_what_was_before_it() {
     let options = BulkOptions { in_flight: 100, lifetime: DEFAULT_LIFETIME };
     let mut landed = 0;
     let error = client.bulk(lines, &options, |_, _| landed += 1).await.unwrap_err();
-    assert!(matches!(error, BulkError::Input(_)), "{error}");
+    let BulkError::Input { totals, .. } = error else { panic!("{error}") };
+    assert_eq!((totals.submitted, totals.applied), (10, 10));
     assert_eq!(landed, 10);
     let validators = start([Down; 4]);
     let client = client_of(&validators, &[]);
@@ -370,4 +462,66 @@ async fn a_live_chain_is_audited() {
         audit(&genesis, blocks, |_| ()).unwrap()
     });
     assert!(matches!(auditing.await.unwrap(), Verdict::Sound(totals) if totals.height == Height(201)));
+}
+
+/// Where the chain ends, the validator that is read from does not decide.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_behind_ends_no_stream() {
+    let validators = start([Behind, Behind, Behind, Honest]);
+    validators.commit(namespace());
+    for n in 2..=9 {
+        validators.commit(vec![put("crates", &format!("{n}"), "v")]);
+    }
+    // Each process begins with another validator, and has verified nothing yet.
+    for _ in 0..4 {
+        let mut blocks = client_of(&validators, &[]).blocks(Height(1), false);
+        for height in 1..=9 {
+            assert_eq!(blocks.next().await.unwrap().unwrap().height(), Height(height));
+        }
+        assert!(blocks.next().await.unwrap().is_none());
+        assert_eq!(blocks.source().as_deref(), Some("dune"));
+        let mut blocks = client_of(&validators, &[]).unverified_blocks();
+        for height in 1..=9 {
+            assert_eq!(blocks.next().await.unwrap().unwrap().header.height, Height(height));
+        }
+        assert!(blocks.next().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_at_the_end_without_a_certificate_are_left_out_of_an_audit() {
+    let validators = start([Honest; 4]);
+    validators.commit(namespace());
+    validators.commit_as(vec![put("crates", "a", "v")], false);
+    validators.commit(vec![put("crates", "b", "v")]);
+    validators.commit_as(vec![put("crates", "c", "v")], false);
+    let client = client_of(&validators, &[]);
+    let mut blocks = client.unverified_blocks();
+    let mut heights = Vec::new();
+    while let Some(block) = blocks.next().await.unwrap() {
+        heights.push(block.header.height.0);
+    }
+    assert_eq!(heights, [1, 2, 3]);
+    // A block that is held back proves nothing of those below it.
+    let client = client_of(&validators, &[]);
+    let mut blocks = client.blocks(Height(4), true);
+    assert!(tokio::time::timeout(Duration::from_millis(300), blocks.next()).await.is_err());
+    assert_eq!(client.highest(), Height::GENESIS);
+    let mut blocks = client.blocks(Height(4), false);
+    assert!(blocks.next().await.unwrap().is_none());
+    assert_eq!(client.highest(), Height(3), "that much is proven");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_without_blocks_hold_nobody_up() {
+    let validators = start([Empty, Empty, Empty, Honest]);
+    validators.commit(namespace());
+    validators.commit(vec![put("crates", "k", "v")]);
+    for follow in [true, false] {
+        let mut blocks = client_of(&validators, &[]).blocks(Height(1), follow);
+        for height in 1..=2 {
+            let next = tokio::time::timeout(Duration::from_secs(60), blocks.next()).await.unwrap();
+            assert_eq!(next.unwrap().unwrap().height(), Height(height));
+        }
+    }
 }

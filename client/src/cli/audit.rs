@@ -3,16 +3,17 @@
 use super::context::Context;
 use super::failure::Failure;
 use crate::audit::{AuditError, Totals, Verdict, audit};
+use crate::client::Client;
 use crate::error::{ClientError, Exit};
 use crate::export;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quorate_genesis::utc;
 use quorate_types::ids::Height;
 use serde_json::json;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 #[derive(Debug, clap::Args)]
@@ -77,15 +78,15 @@ impl Progress {
             && last.elapsed() >= PLAIN_PROGRESS
         {
             *last = Instant::now();
-            eprintln!("{}: {}", self.what, message());
+            print_error(&format!("{}: {}", self.what, message()));
         }
     }
 
     /// Prints a line without tearing the bar.
     pub(super) fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| print_error(text)),
+            None => print_error(text),
         }
     }
 
@@ -94,6 +95,11 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+fn print_error(text: &str) {
+    // With stderr gone there is nobody to tell.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 fn message(totals: &Totals) -> String {
@@ -128,8 +134,36 @@ pub(super) fn audit_file(context: &Context, args: &AuditArgs) -> Result<Exit, Fa
 }
 
 /// Audits what validators give.
-pub(super) async fn audit_live(context: &Context, _args: &AuditArgs) -> Result<Exit, Failure> {
-    let client = context.client()?;
+pub(super) async fn audit_live(context: &Context) -> Result<Exit, Failure> {
+    context.with_client(async |client| audit_of(context, client).await).await
+}
+
+/// From which height on blocks came from which validator, ascending.
+#[derive(Debug, Default)]
+struct Sources(Vec<(Height, String)>);
+
+impl Sources {
+    fn note(&mut self, height: Height, source: String) {
+        if self.0.last().is_none_or(|(_, last)| *last != source) {
+            self.0.push((height, source));
+        }
+    }
+
+    /// Who gave the block at this height. Blocks are read ahead of the verdict, perhaps from others by then.
+    fn of(&self, height: Height) -> String {
+        let from = self.0.iter().rev().find(|(from, _)| *from <= height);
+        from.map(|(_, source)| source.clone()).unwrap_or_default()
+    }
+
+    fn all(&self) -> String {
+        let mut names: Vec<&str> = self.0.iter().map(|(_, source)| source.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.join(", ")
+    }
+}
+
+async fn audit_of(context: &Context, client: &Client) -> Result<Exit, Failure> {
     let founding = client.founding().clone();
     // For the bar only: what they claim is not proven.
     let claimed = client.status().await.into_iter().filter_map(|(_, status)| status.ok());
@@ -138,12 +172,12 @@ pub(super) async fn audit_live(context: &Context, _args: &AuditArgs) -> Result<E
     let mut blocks = client.unverified_blocks();
     let started = Instant::now();
     let auditing = tokio::task::spawn_blocking(move || {
-        let source = Arc::new(std::sync::Mutex::new(String::new()));
-        let noted = Arc::clone(&source);
+        let sources = Arc::new(Mutex::new(Sources::default()));
+        let noted = Arc::clone(&sources);
         let blocks = std::iter::from_fn(move || {
             let next = blocks.blocking_next().transpose();
-            if let Ok(mut noted) = noted.lock() {
-                *noted = blocks.source().unwrap_or_default();
+            if let (Some(Ok(block)), Some(source)) = (&next, blocks.source()) {
+                noted.lock().unwrap_or_else(PoisonError::into_inner).note(block.header.height, source);
             }
             next
         });
@@ -151,22 +185,26 @@ pub(super) async fn audit_live(context: &Context, _args: &AuditArgs) -> Result<E
             progress.tell(totals.height.0, || message(totals));
         });
         progress.end();
-        let source = source.lock().map(|source| source.clone()).unwrap_or_default();
-        (verdict, source)
+        let sources = std::mem::take(&mut *sources.lock().unwrap_or_else(PoisonError::into_inner));
+        (verdict, sources)
     });
-    let (verdict, source): (Result<Verdict, AuditError<ClientError>>, String) = auditing
+    let (verdict, sources): (Result<Verdict, AuditError<ClientError>>, Sources) = auditing
         .await
         .map_err(|error| Failure::new(Exit::Failure, format!("the audit broke off: {error}")))?;
-    let result = match verdict {
-        Ok(verdict) => report(context, &verdict, started.elapsed(), &source),
+    match verdict {
+        Ok(verdict) => {
+            let source = match &verdict {
+                Verdict::Sound(_) => sources.all(),
+                Verdict::Wrong { height, .. } => sources.of(*height),
+            };
+            report(context, &verdict, started.elapsed(), &source)
+        }
         Err(AuditError::Source { error, sound }) => Err(Failure {
             cause: format!("{error}; the blocks up to height {} are sound", sound.height),
             ..error.into()
         }),
         Err(error) => Err(Failure::new(Exit::Failure, error)),
-    };
-    client.shutdown().await;
-    result
+    }
 }
 
 fn report(context: &Context, verdict: &Verdict, elapsed: Duration, source: &str) -> Result<Exit, Failure> {
@@ -198,8 +236,7 @@ fn report(context: &Context, verdict: &Verdict, elapsed: Duration, source: &str)
                 "state_root": totals.state_root,
                 "seconds": elapsed.as_secs_f64(),
             });
-            context.print(text, &json)?;
-            Ok(Exit::Ok)
+            context.print_end(text, &json, Ok(Exit::Ok))
         }
         Verdict::Wrong { height, what, sound } => {
             let text = format!("audit: WRONG at height {height}: {what}");
@@ -210,17 +247,20 @@ fn report(context: &Context, verdict: &Verdict, elapsed: Duration, source: &str)
                 "what": what.to_string(),
                 "sound_height": sound.height,
             });
-            context.print(text, &json)?;
-            Err(Failure::new(Exit::Unverified, format!("block {height} from {source} is wrong: {what}"))
+            let failure = Failure::new(Exit::Unverified, format!("block {height} from {source} is wrong: {what}"))
                 .so(format!("what follows block {} of this source proves nothing", height.previous().unwrap_or(Height::GENESIS)))
-                .way_out("keep the file as evidence, and audit another validator or export; honest validators cannot differ"))
+                .way_out("keep the file as evidence, and audit another validator or export; honest validators cannot differ");
+            context.print_end(text, &json, Err(failure))
         }
     }
 }
 
 /// Writes the chain to a file, each block verified before it is written.
 pub(super) async fn export(context: &Context, args: &ExportArgs) -> Result<Exit, Failure> {
-    let client = context.client()?;
+    context.with_client(async |client| export_to(context, client, args).await).await
+}
+
+async fn export_to(context: &Context, client: &Client, args: &ExportArgs) -> Result<Exit, Failure> {
     let claimed = client.status().await.into_iter().filter_map(|(_, status)| status.ok());
     let claimed = claimed.map(|status| status.height.0).max().unwrap_or(0);
     let mut progress = Progress::new(context, "export", claimed, "blocks");
@@ -240,7 +280,22 @@ pub(super) async fn export(context: &Context, args: &ExportArgs) -> Result<Exit,
         summary.sha256
     );
     let json = json!({ "file": args.out, "blocks": summary.blocks, "bytes": summary.bytes, "sha256": summary.sha256 });
-    context.print(text, &json)?;
-    client.shutdown().await;
-    Ok(Exit::Ok)
+    context.print_end(text, &json, Ok(Exit::Ok))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_of_the_validator_that_gave_it() {
+        let mut sources = Sources::default();
+        for (height, source) in [(1, "acme"), (2, "acme"), (3, "bolt"), (9, "acme"), (10, "crown")] {
+            sources.note(Height(height), source.to_owned());
+        }
+        let of = [1, 2, 3, 8, 9, 10, 99].map(|height| sources.of(Height(height)));
+        assert_eq!(of, ["acme", "acme", "bolt", "bolt", "acme", "crown", "crown"]);
+        assert_eq!(sources.all(), "acme, bolt, crown");
+        assert_eq!(Sources::default().of(Height(1)), "");
+    }
 }

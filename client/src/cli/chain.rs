@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::failure::Failure;
 use super::write::{outcome_json, save, summary, to_json};
+use crate::client::Client;
 use crate::error::Exit;
 use crate::operations::{Members, to_json as operations_json};
 use crate::receipt_file;
@@ -56,7 +57,10 @@ pub(super) enum Verify {
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
-    let client = context.client()?;
+    context.with_client(async |client| show(context, client, command).await).await
+}
+
+async fn show(context: &Context, client: &Client, command: Command) -> Result<Exit, Failure> {
     let founding = client.founding().clone();
     match command {
         Command::Block { height } => {
@@ -82,7 +86,6 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         }
         Command::Verify { what } => return verify(context, &what),
     }
-    client.shutdown().await;
     Ok(Exit::Ok)
 }
 

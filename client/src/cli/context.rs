@@ -61,8 +61,17 @@ pub(crate) enum UnderWay {
     Nothing,
     /// One transaction.
     Transaction(TransactionId),
-    /// Many: how many were handed in, and how many of those landed.
-    Bulk(Arc<[AtomicU64; 2]>),
+    /// Many.
+    Bulk(Arc<Counts>),
+}
+
+/// How far a stream of transactions has come.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// How many were handed in.
+    pub(crate) submitted: Arc<AtomicU64>,
+    /// How many of those landed.
+    pub(crate) settled: AtomicU64,
 }
 
 impl Context {
@@ -126,6 +135,30 @@ impl Context {
         Ok(out.flush()?)
     }
 
+    /// Prints the result of a command that ends as `end` says. That is decided before: with whoever reads stdout
+    /// gone, a failure is a failure all the same.
+    pub(crate) fn print_end(
+        &self,
+        text: impl AsRef<str>,
+        json: &Value,
+        end: Result<Exit, Failure>,
+    ) -> Result<Exit, Failure> {
+        let printed = self.print(text, json);
+        let exit = end?;
+        printed.map(|()| exit)
+    }
+
+    /// Runs `work` with a client as the member whose keys are named, and ends its connections whatever comes of it.
+    pub(crate) async fn with_client(
+        &self,
+        work: impl AsyncFnOnce(&Client) -> Result<Exit, Failure>,
+    ) -> Result<Exit, Failure> {
+        let client = self.client()?;
+        let result = work(&client).await;
+        client.shutdown().await;
+        result
+    }
+
     /// Says something on stderr, for people.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         if !self.global.json {
@@ -147,9 +180,9 @@ impl Context {
                 .way_out(format!("ask with `quorate receipt {id}`"))
                 .of_transaction(*id),
             UnderWay::Bulk(counts) => {
-                let [submitted, landed] = counts.each_ref().map(|count| count.load(Ordering::Relaxed));
-                let open = submitted.saturating_sub(landed);
-                failure.so(format!("{landed} transactions were settled; up to {open} more may still commit"))
+                let settled = counts.settled.load(Ordering::Relaxed);
+                let open = counts.submitted.load(Ordering::Relaxed).saturating_sub(settled);
+                failure.so(format!("{settled} transactions were settled; up to {open} more may still commit"))
             }
         }
     }

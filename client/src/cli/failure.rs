@@ -41,6 +41,20 @@ impl Failure {
         self
     }
 
+    /// This one, with what the other says beside it.
+    pub(crate) fn and(self, other: Failure) -> Failure {
+        let join = |one: Option<String>, other: Option<String>| match (one, other) {
+            (Some(one), Some(other)) => Some(format!("{one}; {other}")),
+            (one, other) => one.or(other),
+        };
+        Failure {
+            cause: format!("{}; {}", self.cause, other.cause),
+            consequence: join(self.consequence, other.consequence),
+            remedy: join(self.remedy, other.remedy),
+            ..self
+        }
+    }
+
     pub(crate) fn of_transaction(mut self, id: TransactionId) -> Failure {
         self.transaction = Some(id);
         self
@@ -105,9 +119,9 @@ impl From<ClientError> for Failure {
             ClientError::NotFound { .. } => {
                 failure.so("that something is not on the chain cannot be proven, only that nobody shows it")
             }
-            ClientError::Refused { id, .. } if error.exit() == Exit::Rejected => failure
-                .so("no validator that was asked took it")
-                .way_out(format!("correct the transaction; `quorate receipt {id}` tells should one have taken it")),
+            ClientError::Refused { .. } if error.exit() == Exit::Rejected => failure
+                .so("an honest validator is among those that refuse it for good, so it cannot commit")
+                .way_out("correct the cause, then submit anew"),
             ClientError::Refused { id, .. } => failure
                 .so("no validator that was asked took it")
                 .way_out(format!("wait and try again; `quorate receipt {id}` tells should one have taken it")),

@@ -3,6 +3,7 @@
 use super::chain::{block_json, block_text};
 use super::context::Context;
 use super::failure::Failure;
+use crate::client::Client;
 use crate::error::Exit;
 use quorate_ledger::StateKey;
 use quorate_types::ids::Height;
@@ -16,7 +17,10 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
-    let client = context.client()?;
+    context.with_client(async |client| watch(context, client, &args).await).await
+}
+
+async fn watch(context: &Context, client: &Client, args: &Args) -> Result<Exit, Failure> {
     let from = match args.from {
         Some(height) => Height(height),
         // Any key will do: the proof says which block is the latest.

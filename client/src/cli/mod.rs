@@ -123,7 +123,7 @@ async fn online(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Bulk(args) => bulk::run(context, args).await,
         Command::Read(command) => read::run(context, command).await,
         Command::Chain(command) => chain::run(context, command).await,
-        Command::Audit(args) => audit::audit_live(context, &args).await,
+        Command::Audit(_) => audit::audit_live(context).await,
         Command::Export(args) => audit::export(context, &args).await,
         Command::Watch(args) => follow::run(context, args).await,
         Command::Status => status::status(context).await,

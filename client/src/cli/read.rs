@@ -41,17 +41,15 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
-    let client = context.client()?;
-    let result = match command {
+    let work = async |client: &Client| match command {
         Command::Get { namespace, key, height, hex } => {
-            get(context, &client, namespace, bytes_of(key, hex)?, height.map(Height)).await
+            get(context, client, namespace, bytes_of(key, hex)?, height.map(Height)).await
         }
         Command::Balance { asset, member, height } => {
-            balance(context, &client, asset, member, height.map(Height)).await
+            balance(context, client, asset, member, height.map(Height)).await
         }
     };
-    client.shutdown().await;
-    result
+    context.with_client(work).await
 }
 
 async fn get(
@@ -74,13 +72,15 @@ async fn get(
     json["version"] = json!(entry.map(|entry| entry.version));
     json["height"] = json!(state.height());
     json["timestamp_ms"] = json!(state.timestamp());
-    if context.global.json {
-        context.print("", &json)?;
-    }
-    let Some(Entry { value, version }) = entry else {
-        return Err(Failure::new(Exit::NotFound, format!("there is no such key, proven {at}")));
+    let end = match entry {
+        Some(_) => Ok(Exit::Ok),
+        None => Err(Failure::new(Exit::NotFound, format!("there is no such key, proven {at}"))),
     };
-    if !context.global.json {
+    if context.global.json {
+        return context.print_end("", &json, end);
+    }
+    let exit = end?;
+    if let Some(Entry { value, version }) = entry {
         let mut out = io::stdout().lock();
         out.write_all(value)?;
         if !value.ends_with(b"\n") {
@@ -89,7 +89,7 @@ async fn get(
         out.flush()?;
         context.note(format!("version {}, proven {at}", version.0));
     }
-    Ok(Exit::Ok)
+    Ok(exit)
 }
 
 async fn balance(

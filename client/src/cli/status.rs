@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::client::Client;
 use crate::error::{Exit, Fault};
 use crate::protocol::NodeStatus;
 use comfy_table::{Table, presets};
@@ -16,7 +17,10 @@ pub(super) struct TraceArgs {
 }
 
 pub(super) async fn status(context: &Context) -> Result<Exit, Failure> {
-    let client = context.client()?;
+    context.with_client(async |client| show_status(context, client).await).await
+}
+
+async fn show_status(context: &Context, client: &Client) -> Result<Exit, Failure> {
     let answers = client.status().await;
     let mut table = table([
         "validator",
@@ -45,13 +49,13 @@ pub(super) async fn status(context: &Context) -> Result<Exit, Failure> {
                     status.height.to_string(),
                     status.view.to_string(),
                     leader(status),
-                    printable(&status.phase),
+                    status.phase.clone(),
                     format!("{connected}/{}", status.peers.len()),
                     status.mempool_transactions.to_string(),
                     status.committed_transactions.to_string(),
                     format!("{:.1} %", Ratio(status.gossip_duplicates_per_1000).percent()),
                     uptime(status.uptime_ms),
-                    status.trouble.as_deref().map(printable).unwrap_or_default(),
+                    status.trouble.clone().unwrap_or_default(),
                 ]);
                 rows.push(json!({ "validator": name, "status": status_json(status) }));
             }
@@ -62,10 +66,7 @@ pub(super) async fn status(context: &Context) -> Result<Exit, Failure> {
             }
         }
     }
-    context.print(table.to_string(), &Value::Array(rows))?;
-    let result = any_reached(&answers);
-    client.shutdown().await;
-    result
+    context.print_end(table.to_string(), &Value::Array(rows), any_reached(&answers))
 }
 
 /// Copies of transactions beyond the first, for each thousand first ones.
@@ -78,7 +79,10 @@ impl Ratio {
 }
 
 pub(super) async fn trace(context: &Context, args: &TraceArgs) -> Result<Exit, Failure> {
-    let client = context.client()?;
+    context.with_client(async |client| show_trace(context, client, args).await).await
+}
+
+async fn show_trace(context: &Context, client: &Client, args: &TraceArgs) -> Result<Exit, Failure> {
     let answers = client.trace(args.id).await;
     let founding = client.founding();
     let mut table = table(["validator", "first seen", "from", "hops", "committed"]);
@@ -113,17 +117,15 @@ pub(super) async fn trace(context: &Context, args: &TraceArgs) -> Result<Exit, F
             }
         }
     }
-    context.print(table.to_string(), &Value::Array(rows))?;
     let nobody_knows = answers.iter().all(|(_, answer)| answer.is_err())
         && answers.iter().any(|(_, a)| matches!(a, Err(Fault::NotFound)));
-    let result = if nobody_knows {
+    let end = if nobody_knows {
         Err(Failure::new(Exit::NotFound, format!("no validator remembers transaction {}", args.id))
             .way_out(format!("`quorate tx {}` shows it if it committed", args.id)))
     } else {
         any_reached(&answers)
     };
-    client.shutdown().await;
-    result
+    context.print_end(table.to_string(), &Value::Array(rows), end)
 }
 
 fn any_reached<T>(answers: &[(String, Result<T, Fault>)]) -> Result<Exit, Failure> {
@@ -138,10 +140,6 @@ fn table<const N: usize>(titles: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(titles);
     table
-}
-
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 fn uptime(ms: u64) -> String {

@@ -3,6 +3,8 @@
 use super::*;
 use clap::CommandFactory;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split_whitespace())
@@ -117,4 +119,10 @@ fn interrupting_names_what_is_under_way() {
     let id = quorate_types::hash::TransactionId::default();
     context.set_under_way(context::UnderWay::Transaction(id));
     assert_eq!(context.interrupted().transaction, Some(id));
+    // Of many, those that were handed in count, before any has landed.
+    let counts = Arc::<context::Counts>::default();
+    context.set_under_way(context::UnderWay::Bulk(Arc::clone(&counts)));
+    counts.submitted.store(4096, Ordering::Relaxed);
+    let told = context.interrupted().to_string();
+    assert!(told.contains("0 transactions were settled; up to 4096 more may still commit"), "{told}");
 }

@@ -174,14 +174,14 @@ pub(super) enum Asset {
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
-    let client = context.client()?;
-    let (operations, submit) = operations_of(client.founding(), command)?;
-    for (index, operation) in operations.iter().enumerate() {
-        operation.check().map_err(|error| Failure::usage(format!("operation {index}: {error}")))?;
-    }
-    let result = submit_one(context, &client, operations, &submit).await;
-    client.shutdown().await;
-    result
+    let work = async |client: &Client| {
+        let (operations, submit) = operations_of(client.founding(), command)?;
+        for (index, operation) in operations.iter().enumerate() {
+            operation.check().map_err(|error| Failure::usage(format!("operation {index}: {error}")))?;
+        }
+        submit_one(context, client, operations, &submit).await
+    };
+    context.with_client(work).await
 }
 
 fn operations_of(founding: &Founding, command: Command) -> Result<(Vec<Operation>, SubmitArgs), Failure> {
@@ -306,8 +306,7 @@ async fn submit_one(
     if let Some(path) = &submit.receipt {
         save(path, &receipt)?;
     }
-    context.print(summary(&receipt), &to_json(&receipt))?;
-    match receipt.outcome() {
+    let end = match receipt.outcome() {
         Outcome::Applied => Ok(Exit::Ok),
         Outcome::Failed { operation, reason } => {
             let of = receipt.receipt().transaction.transaction.operations.len();
@@ -324,7 +323,8 @@ async fn submit_one(
             .way_out("correct the cause, then submit anew")
             .of_transaction(id))
         }
-    }
+    };
+    context.print_end(summary(&receipt), &to_json(&receipt), end)
 }
 
 /// Saves a receipt under a new name.

@@ -2,6 +2,10 @@
 //!
 //! They come from one validator at a time. When that one fails, lies, or falls behind what this
 //! client has verified, the stream goes on at the next height from another: no gap, no block twice.
+//!
+//! Where a chain ends has no proof: whoever is read from may be behind, or keep the last blocks to itself.
+//! So before a stream that is to end there, all validators are asked for their latest height with a proof of
+//! it, and the stream does not end below the highest.
 
 use super::{Client, expect, receive};
 use crate::client::pool::Validator;
@@ -11,10 +15,13 @@ use crate::verify::{Follower, VerifiedBlock, VerifyError};
 use quorate_ledger::StateKey;
 use quorate_types::block::Block;
 use quorate_types::ids::Height;
-use std::sync::{Arc, Mutex, PoisonError};
+use quorate_types::receipt::MAX_DESCENDANTS;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Blocks that wait to be taken: each may be as long as a chain allows, so few.
 const WAITING: usize = 32;
@@ -28,11 +35,14 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Rounds over all validators without a block before a stream that is not live gives up.
 const FRUITLESS_ROUNDS: u32 = 2;
 
+/// A block and who gave it.
+type Given<T> = Result<(T, Arc<Validator>), ClientError>;
+
 /// Blocks as they come. Dropping it ends the stream.
 #[derive(Debug)]
 pub struct Blocks<T> {
-    incoming: mpsc::Receiver<Result<T, ClientError>>,
-    source: Arc<Mutex<Option<String>>>,
+    incoming: mpsc::Receiver<Given<T>>,
+    source: Option<Arc<Validator>>,
 }
 
 impl<T> Blocks<T> {
@@ -41,7 +51,8 @@ impl<T> Blocks<T> {
     /// # Errors
     /// [`ClientError::NoAnswer`] if nobody gives the next; that ends it.
     pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
-        self.incoming.recv().await.transpose()
+        let next = self.incoming.recv().await;
+        self.take(next)
     }
 
     /// As [`next`](Blocks::next), for a thread outside the runtime.
@@ -49,21 +60,25 @@ impl<T> Blocks<T> {
     /// # Errors
     /// As [`next`](Blocks::next).
     pub fn blocking_next(&mut self) -> Result<Option<T>, ClientError> {
-        self.incoming.blocking_recv().transpose()
+        let next = self.incoming.blocking_recv();
+        self.take(next)
     }
 
-    /// The validator that the blocks come from now.
+    fn take(&mut self, next: Option<Given<T>>) -> Result<Option<T>, ClientError> {
+        let Some((block, source)) = next.transpose()? else { return Ok(None) };
+        self.source = Some(source);
+        Ok(Some(block))
+    }
+
+    /// The validator that gave the block that was taken last.
     pub fn source(&self) -> Option<String> {
-        self.source.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.source.as_ref().map(|validator| validator.name.clone())
     }
 }
 
 /// Judges a run of blocks as they come.
 trait Sift: Send + 'static {
     type Item: Send + 'static;
-
-    /// Whether what comes out is known to be final.
-    const VERIFIES: bool;
 
     /// The height to ask a new source for; what was held back is forgotten.
     fn resume(&mut self) -> Height;
@@ -72,12 +87,13 @@ trait Sift: Send + 'static {
     fn due(&self) -> Height;
 
     fn accept(&mut self, block: Block) -> Result<Vec<Self::Item>, VerifyError>;
+
+    /// The height of what came out, if that is known to be final.
+    fn verified(item: &Self::Item) -> Option<Height>;
 }
 
 impl Sift for Follower {
     type Item = VerifiedBlock;
-
-    const VERIFIES: bool = true;
 
     fn resume(&mut self) -> Height {
         Follower::resume(self)
@@ -90,33 +106,51 @@ impl Sift for Follower {
     fn accept(&mut self, block: Block) -> Result<Vec<VerifiedBlock>, VerifyError> {
         self.push(block)
     }
+
+    fn verified(item: &VerifiedBlock) -> Option<Height> {
+        Some(item.height())
+    }
 }
 
-/// For the audit, which judges by itself: only the order of heights.
+/// For the audit, which judges by itself: only the order of heights. What has no certificate is held back until
+/// a block that has one follows from the same validator: a chain that lives may end in blocks whose certificates
+/// are not there yet, and nobody can be blamed for what several have given.
 struct Unjudged {
-    next: Height,
+    due: Height,
+    pending: Vec<Block>,
 }
 
 impl Sift for Unjudged {
     type Item = Block;
 
-    const VERIFIES: bool = false;
-
     fn resume(&mut self) -> Height {
-        self.next
+        self.pending.clear();
+        self.due
     }
 
     fn due(&self) -> Height {
-        self.next
+        self.due
     }
 
     fn accept(&mut self, block: Block) -> Result<Vec<Block>, VerifyError> {
-        let found = block.header.height;
-        if found != self.next {
-            return Err(VerifyError::Gap { expected: self.next, found });
+        let (found, expected) = (block.header.height, self.due.plus(self.pending.len() as u64));
+        if found != expected {
+            return Err(VerifyError::Gap { expected, found });
         }
-        self.next = found.next();
-        Ok(vec![block])
+        let certified = block.certificate.is_some();
+        self.pending.push(block);
+        if certified {
+            self.due = found.next();
+            return Ok(std::mem::take(&mut self.pending));
+        }
+        if self.pending.len() > MAX_DESCENDANTS {
+            return Err(VerifyError::Uncertified(self.due));
+        }
+        Ok(Vec::new())
+    }
+
+    fn verified(_: &Block) -> Option<Height> {
+        None
     }
 }
 
@@ -127,38 +161,79 @@ impl Client {
     }
 
     /// The blocks from height 1 to the last, as validators give them, **not verified**: for
-    /// [`audit`](crate::audit), which judges them.
+    /// [`audit`](crate::audit), which judges them. Blocks at the end without a certificate are left out.
     pub fn unverified_blocks(&self) -> Blocks<Block> {
-        self.stream(Unjudged { next: Height(1) }, false)
+        self.stream(Unjudged { due: Height(1), pending: Vec::new() }, false)
     }
 
     fn stream<S: Sift>(&self, sift: S, follow: bool) -> Blocks<S::Item> {
         let (out, incoming) = mpsc::channel(WAITING);
-        let source = Arc::new(Mutex::new(None));
-        let stream = Stream { client: self.clone(), sift, follow, out, source: Arc::clone(&source) };
+        let stream = Stream { client: self.clone(), sift, follow, out };
         tokio::spawn(stream.run());
-        Blocks { incoming, source }
+        Blocks { incoming, source: None }
     }
 
     /// The latest height that a validator other than `not` proves.
     async fn news(&self, not: &str) -> Option<Height> {
-        let key = StateKey::Member(self.inner.key.public());
-        let request = Request::Read { key: key.clone(), height: None };
         for validator in self.order().into_iter().filter(|validator| validator.name != not).take(2) {
-            let answer = self.ask_one(&validator, &request).await.and_then(expect);
-            let verified = answer.and_then(|response| match response {
-                Response::State { proof, finality } => {
-                    Ok(self.anchor().state(&key, None, &proof, &finality)?)
-                }
-                _ => Err(Fault::OffTopic { expected: "a proof of the state" }),
-            });
-            validator.note(verified.as_ref().err());
-            if let Ok(state) = verified {
-                self.saw(state.height());
-                return Some(state.height());
+            if let Ok(height) = self.latest_of(&validator).await {
+                return Some(height);
             }
         }
         None
+    }
+
+    /// The latest height that this validator proves.
+    async fn latest_of(&self, validator: &Validator) -> Result<Height, Fault> {
+        // Any key will do: the proof says which block is the latest.
+        let key = StateKey::Member(self.inner.key.public());
+        let request = Request::Read { key: key.clone(), height: None };
+        let answer = self.ask_one(validator, &request).await.and_then(expect);
+        let verified = answer.and_then(|response| match response {
+            Response::State { proof, finality } => Ok(self.anchor().state(&key, None, &proof, &finality)?),
+            _ => Err(Fault::OffTopic { expected: "a proof of the state" }),
+        });
+        validator.note(verified.as_ref().err());
+        let height = verified?.height();
+        self.saw(height);
+        Ok(height)
+    }
+
+    /// Asks all validators at once for their latest height, and remembers the highest that is proven. Once so many
+    /// have answered that one of them is honest, the others are waited for no longer than a validator that is
+    /// asked anything.
+    async fn look_around(&self) {
+        let mut asking = JoinSet::new();
+        for validator in self.order() {
+            let client = self.clone();
+            asking.spawn(async move { (client.latest_of(&validator).await, validator) });
+        }
+        let needed = self.one_honest();
+        let mut answered = BTreeSet::new();
+        let mut until = None;
+        loop {
+            let next = async {
+                match until {
+                    Some(until) => timeout_at(until, asking.join_next()).await.unwrap_or(None),
+                    None => asking.join_next().await,
+                }
+            };
+            let Some(told) = next.await else { break };
+            // At the very beginning there is no block, and no more to say.
+            if let Ok((Ok(_) | Err(Fault::NotFound), validator)) = told {
+                answered.insert(validator.identity());
+            }
+            if answered.len() >= needed && until.is_none() {
+                until = Some(Instant::now() + self.hedge());
+            }
+        }
+        if answered.len() < needed {
+            tracing::warn!(
+                "only {} of the {needed} validators needed said how far the chain goes: \
+                 it may be longer than what follows",
+                answered.len()
+            );
+        }
     }
 }
 
@@ -175,18 +250,22 @@ struct Stream<S: Sift> {
     client: Client,
     sift: S,
     follow: bool,
-    out: mpsc::Sender<Result<S::Item, ClientError>>,
-    source: Arc<Mutex<Option<String>>>,
+    out: mpsc::Sender<Given<S::Item>>,
 }
 
 impl<S: Sift> Stream<S> {
     async fn run(mut self) {
         let mut complaints = Complaints::default();
         let mut fruitless = 0;
+        if !self.follow {
+            tokio::select! {
+                () = self.client.look_around() => {}
+                () = self.out.closed() => return,
+            }
+        }
         loop {
             for validator in self.client.order() {
                 let start = self.sift.resume();
-                *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(validator.name.clone());
                 let fault = match self.from(&validator, start).await {
                     End::Abandoned => return,
                     End::Exhausted if self.sift.due() > self.client.highest() => return,
@@ -251,7 +330,8 @@ impl<S: Sift> Stream<S> {
                 },
             };
             let blocks = match expect(response) {
-                Ok(Response::Blocks { blocks, .. }) => blocks,
+                // An empty frame is no answer: it would be as good as silence, and pass for news.
+                Ok(Response::Blocks { blocks, .. }) if !blocks.is_empty() => blocks,
                 // Asked for the block after its last, a node may say that it has none.
                 Err(Fault::NotFound) if !self.follow => return End::Exhausted,
                 Ok(_) => return End::Fault(Fault::OffTopic { expected: "blocks" }),
@@ -262,13 +342,11 @@ impl<S: Sift> Stream<S> {
                     Ok(items) => items,
                     Err(error) => return End::Fault(error.into()),
                 };
-                if S::VERIFIES
-                    && let Some(height) = self.sift.due().previous()
-                {
-                    self.client.saw(height);
-                }
                 for item in items {
-                    if self.out.send(Ok(item)).await.is_err() {
+                    if let Some(height) = S::verified(&item) {
+                        self.client.saw(height);
+                    }
+                    if self.out.send(Ok((item, Arc::clone(validator)))).await.is_err() {
                         return End::Abandoned;
                     }
                 }

@@ -7,7 +7,8 @@
 //! too; the first answer that verifies wins. An answer that does not verify marks its validator as a
 //! liar, which is asked last from then on. An answer that calls an older block the latest than this
 //! client has verified counts as no answer. If nobody gives one that verifies, the error lists what
-//! each did.
+//! each did. What has no proof, that there is no such thing or that a transaction is refused, is believed
+//! when so many validators say it that one of them is honest.
 //!
 //! | module | subject |
 //! |---|---|
@@ -22,7 +23,7 @@ mod pool;
 pub mod submit;
 
 use crate::error::{ClientError, Complaint, Complaints, Fault};
-use crate::protocol::{MAX_RESPONSE_BYTES, NodeStatus, Request, Response, Trace};
+use crate::protocol::{MAX_RESPONSE_BYTES, NodeStatus, Request, Response, SubmitError, Trace};
 use crate::verify::{Anchor, VerifiedBlock, VerifiedReceipt, VerifiedState};
 pub use pool::UnknownNode;
 use pool::Validator;
@@ -34,11 +35,12 @@ use quorate_types::hash::TransactionId;
 use quorate_types::ids::{Height, Timestamp};
 use quorate_types::keys::SecretKey;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -57,6 +59,9 @@ impl Default for Options {
 
 /// How long a validator may be silent before another is asked as well.
 const MAX_HEDGE: Duration = Duration::from_millis(750);
+
+/// Milliseconds that a client being shut down waits for its own tasks to end.
+const LETTING_GO: u32 = 100;
 
 /// A client of one chain, as one member. Cheap to clone.
 #[derive(Clone)]
@@ -134,6 +139,12 @@ impl Client {
         pool::order(&self.inner.validators, turn)
     }
 
+    /// The least number of distinct validators among which one is honest: what has no proof is believed from
+    /// no fewer.
+    fn one_honest(&self) -> usize {
+        self.anchor().validators().quorum().one_honest()
+    }
+
     fn hedge(&self) -> Duration {
         (self.inner.timeout / 3).min(MAX_HEDGE)
     }
@@ -182,11 +193,13 @@ impl Client {
         let asked = waiting.len();
         let mut attempts = JoinSet::new();
         let mut complaints = Complaints::default();
+        let mut without = BTreeSet::new();
         let mut hedge = Instant::now();
         loop {
             let more = waiting.len() > 0;
             if attempts.is_empty() && !more {
-                return Err(unanswered(wanted, asked, complaints));
+                let enough = without.len() >= self.one_honest();
+                return Err(unanswered(wanted, asked, enough, complaints));
             }
             tokio::select! {
                 biased;
@@ -199,6 +212,9 @@ impl Client {
                     match answer {
                         Ok(answer) => return Ok(answer),
                         Err(fault) => {
+                            if fault == Fault::NotFound {
+                                without.insert(validator.identity());
+                            }
                             complaints.0.push(Complaint { validator: validator.name.clone(), fault });
                             hedge = Instant::now();
                         }
@@ -335,39 +351,73 @@ impl Client {
 
     /// Closes all connections. Clones of this client are of no more use.
     pub async fn shutdown(self) {
-        // With clones still about, the connections end when the last one is dropped.
-        if let Some(inner) = Arc::into_inner(self.inner) {
-            inner.transport.shutdown().await;
+        let mut shared = self.inner;
+        for _ in 0..LETTING_GO {
+            match Arc::try_unwrap(shared) {
+                Ok(inner) => return inner.transport.shutdown().await,
+                // Tasks of a stream that was just dropped have not noticed yet.
+                Err(inner) => shared = inner,
+            }
+            sleep(Duration::from_millis(1)).await;
         }
+        // With clones still about, the connections end when the last one is dropped.
     }
 }
 
-fn unanswered(wanted: String, asked: usize, complaints: Complaints) -> ClientError {
-    let said: Vec<String> = complaints
-        .0
-        .iter()
-        .filter(|complaint| complaint.fault == Fault::NotFound)
-        .map(|complaint| complaint.validator.clone())
-        .collect();
-    if said.is_empty() {
-        ClientError::NoAnswer { wanted, complaints }
-    } else {
-        ClientError::NotFound { wanted, said, asked, complaints }
+/// What it comes to if nobody gave what was wanted. That there is none has no proof: it is believed if `enough` say
+/// so that one of them is honest, and nobody was caught lying.
+fn unanswered(wanted: String, asked: usize, enough: bool, complaints: Complaints) -> ClientError {
+    if !enough || complaints.any_lie() {
+        return ClientError::NoAnswer { wanted, complaints };
     }
+    let said = complaints.0.iter().filter(|complaint| complaint.fault == Fault::NotFound);
+    let said = said.map(|complaint| complaint.validator.clone()).collect();
+    ClientError::NotFound { wanted, said, asked, complaints }
 }
 
 /// Sorts out the answers that are none.
 fn expect(response: Response) -> Result<Response, Fault> {
     match response {
         Response::NotFound => Err(Fault::NotFound),
-        Response::Unavailable(why) => Err(Fault::Unavailable(printable(&why))),
+        Response::Unavailable(why) => Err(Fault::Unavailable(why)),
         other => Ok(other),
     }
 }
 
-/// A validator's words, cut and cleaned for a terminal.
+/// The most characters of a validator's words that are kept.
+const WORDS: usize = 300;
+
+/// A validator's words, cut and cleaned for a terminal: without control characters, and without those that turn
+/// the direction of what follows.
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|c| !c.is_control() && !turns(*c)).take(WORDS).collect()
+}
+
+/// The response with every text in it fit to be shown: here and nowhere else do a validator's words come in.
+fn cleaned(mut response: Response) -> Response {
+    let clean = |text: &mut String| *text = printable(text);
+    match &mut response {
+        Response::Refused { reason, .. } => match reason {
+            SubmitError::Invalid(text) | SubmitError::Full(text) | SubmitError::Unavailable(text) => {
+                clean(text)
+            }
+            SubmitError::Refused(_) | SubmitError::Expired => {}
+        },
+        Response::Unavailable(text) => clean(text),
+        Response::Status(status) => {
+            let NodeStatus { version, name, phase, trouble, peers, .. } = &mut **status;
+            [version, name, phase].into_iter().chain(trouble).for_each(clean);
+            peers.iter_mut().for_each(|peer| clean(&mut peer.name));
+        }
+        Response::Committed(_)
+        | Response::State { .. }
+        | Response::Receipt(_)
+        | Response::Blocks { .. }
+        | Response::Trace(_)
+        | Response::NotFound => {}
+    }
+    response
 }
 
 fn cut(error: &StreamError) -> Fault {
@@ -377,7 +427,7 @@ fn cut(error: &StreamError) -> Fault {
 /// The next frame of a stream.
 async fn receive(receiver: &mut FrameReceiver) -> Result<Option<Response>, Fault> {
     let Some(frame) = receiver.receive().await.map_err(|error| cut(&error))? else { return Ok(None) };
-    Ok(Some(codec::decode(&frame, MAX_RESPONSE_BYTES)?))
+    Ok(Some(cleaned(codec::decode(&frame, MAX_RESPONSE_BYTES)?)))
 }
 
 async fn send<T: Serialize>(sender: &mut FrameSender, frame: &T) -> Result<(), Fault> {
@@ -401,6 +451,38 @@ pub fn wall_clock() -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_validators_are_fit_to_be_shown() {
+        let foul = format!("\u{1b}[2Jall is\n well\u{202e}{}", "x".repeat(10_000));
+        let fair = format!("[2Jall is well{}", "x".repeat(WORDS - 14));
+        let said = [SubmitError::Invalid(foul.clone()), SubmitError::Full(foul.clone())];
+        let said = said.into_iter().chain([SubmitError::Unavailable(foul.clone())]);
+        for (reason, expected) in said.zip([
+            SubmitError::Invalid(fair.clone()),
+            SubmitError::Full(fair.clone()),
+            SubmitError::Unavailable(fair.clone()),
+        ]) {
+            let cleaned = cleaned(Response::Refused { position: 1, reason });
+            assert_eq!(cleaned, Response::Refused { position: 1, reason: expected });
+        }
+        assert_eq!(cleaned(Response::Unavailable(foul)), Response::Unavailable(fair));
+    }
+
+    #[test]
+    fn that_there_is_none_is_believed_from_enough_and_if_nobody_lied() {
+        let complaints = |faults: &[Fault]| {
+            let complaint = |fault: &Fault| Complaint { validator: "acme".to_owned(), fault: fault.clone() };
+            Complaints(faults.iter().map(complaint).collect())
+        };
+        let judge =
+            |faults: &[Fault], enough| unanswered("block 9".to_owned(), 4, enough, complaints(faults));
+        let (none, lie) = (Fault::NotFound, Fault::OffTopic { expected: "a block" });
+        let found = judge(&[none.clone(), none.clone()], true);
+        assert!(matches!(found, ClientError::NotFound { said, .. } if said.len() == 2));
+        assert!(matches!(judge(std::slice::from_ref(&none), false), ClientError::NoAnswer { .. }));
+        assert!(matches!(judge(&[none.clone(), none, lie], true), ClientError::NoAnswer { .. }));
+    }
 
     #[tokio::test]
     async fn what_is_due_waits_for_no_tick() {

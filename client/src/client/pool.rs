@@ -5,8 +5,8 @@ use quorate_genesis::Founding;
 use quorate_genesis::address::Address;
 use quorate_transport::{ConnectError, Connection};
 use quorate_types::keys::PublicKey;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -20,6 +20,8 @@ pub(super) struct Validator {
     /// not know, that of any validator.
     keys: Vec<PublicKey>,
     connection: Mutex<Option<Held>>,
+    /// The key that was proved at the last connection.
+    proved: std::sync::Mutex<Option<PublicKey>>,
     /// Answers in a row that did not come.
     failures: AtomicU32,
     /// It said something provably false. Never forgotten in this process.
@@ -42,6 +44,7 @@ impl Validator {
             address,
             keys,
             connection: Mutex::new(None),
+            proved: std::sync::Mutex::new(None),
             failures: AtomicU32::new(0),
             lied: AtomicBool::new(false),
         })
@@ -62,14 +65,15 @@ impl Validator {
         }
         let unreachable = |error: &ConnectError| Fault::Unreachable(error.to_string());
         let first = self.keys.first().copied().unwrap_or(PublicKey([0; 32]));
-        let connection = match transport.connect(&self.address, first, timeout).await {
+        let (connection, key) = match transport.connect(&self.address, first, timeout).await {
             // At an address of no known validator: whoever is there says who it is.
             Err(ConnectError::WrongKey { proved, .. }) if self.keys.contains(&proved) => {
-                transport.connect(&self.address, proved, timeout).await
+                (transport.connect(&self.address, proved, timeout).await, proved)
             }
-            other => other,
+            other => (other, first),
         };
         let connection = connection.map_err(|error| unreachable(&error))?;
+        *self.proved.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
         *held = Some(Held(connection.clone()));
         Ok(connection)
     }
@@ -79,6 +83,12 @@ impl Validator {
         if let Some(Held(connection)) = self.connection.lock().await.take() {
             connection.close();
         }
+    }
+
+    /// Who it is: the same validator may have been given by two addresses, and is one witness all the same.
+    pub(super) fn identity(&self) -> PublicKey {
+        let proved = *self.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        proved.or_else(|| self.keys.first().copied()).unwrap_or(PublicKey([0; 32]))
     }
 
     /// Notes how it behaved, for the order in which validators are asked.
@@ -133,7 +143,15 @@ pub(super) fn validators(founding: &Founding, nodes: &[String]) -> Result<Vec<Ar
         let known: Vec<&str> = details().map(|v| v.name.as_str()).collect();
         Err(UnknownNode { node: node.clone(), known: known.join(", ") })
     };
-    nodes.iter().map(find).collect()
+    let mut found: Vec<Arc<Validator>> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let validator = find(node)?;
+        // Named twice, by name and by address perhaps: one to ask all the same.
+        if found.iter().all(|known| known.name != validator.name) {
+            found.push(validator);
+        }
+    }
+    Ok(found)
 }
 
 /// The order in which to ask: the truthful and quick first; among equals, each process its own, so

@@ -3,6 +3,10 @@
 //! The same signed bytes go to one validator after another until one proves that they committed, or
 //! until they have expired. The ledger applies a transaction once, however often and to whomever it
 //! is handed, so resending is safe; a *new* transaction with the same operations would not be.
+//!
+//! A refusal has no proof. Whoever says it may pass the transaction on all the same, and a member that
+//! believed it would submit anew and have the effect twice. So a transaction counts as refused when so many
+//! validators refused it for good that one of them is honest; with fewer, nobody knows.
 
 use super::{Client, expect, receive, send, wait_until, wall_clock};
 use crate::client::pool::Validator;
@@ -15,9 +19,11 @@ use quorate_transport::FrameReceiver;
 use quorate_types::codec;
 use quorate_types::hash::TransactionId;
 use quorate_types::ids::Timestamp;
+use quorate_types::keys::PublicKey;
+use quorate_types::parameters::Parameters;
 use quorate_types::receipt::Receipt;
 use quorate_types::transaction::{Operation, SignedTransaction, Transaction};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -77,18 +83,22 @@ impl Signed {
 /// What a validator's refusal means for the transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// It will not commit through this validator, however often it is asked.
+    /// By the ledger's rules it never can commit: an honest validator will vote for no block that holds it.
     ForGood,
     /// Another time perhaps.
     ForNow,
     /// It is known already, and may commit or has.
     Known,
+    /// Its time is over. It may have committed before, or stand in a block that is not committed yet.
+    Over,
 }
 
 pub(super) fn judge_refusal(reason: &SubmitError) -> Refused {
     match reason {
         SubmitError::Refused(Refusal::AlreadyCommitted | Refusal::AlreadyPending) => Refused::Known,
-        SubmitError::Invalid(_) | SubmitError::Refused(_) | SubmitError::Expired => Refused::ForGood,
+        SubmitError::Refused(Refusal::Expired { .. }) | SubmitError::Expired => Refused::Over,
+        SubmitError::Refused(refusal) if !refusal.is_permanent() => Refused::ForNow,
+        SubmitError::Invalid(_) | SubmitError::Refused(_) => Refused::ForGood,
         SubmitError::Full(_) | SubmitError::Unavailable(_) => Refused::ForNow,
     }
 }
@@ -98,21 +108,22 @@ pub(super) fn judge_refusal(reason: &SubmitError) -> Refused {
 enum Stand {
     /// Never handed to it: no connection came about.
     Untouched(Fault),
-    /// It refused for good.
-    Refused(Fault),
     /// It refused for now.
     Later(Fault),
     /// It has, or may have, the transaction.
     Open(Option<Fault>),
+    /// The validator of this key refused for good.
+    Refused(PublicKey, Fault),
 }
 
 impl Client {
-    /// Signs operations as one atomic transaction of this member. It may commit within `lifetime`,
-    /// or the chain's longest, whichever is shorter.
+    /// Signs operations as one atomic transaction of this member. It may commit within `lifetime`, or the
+    /// longest that every validator takes, whichever is shorter: clocks may differ, and one that is behind
+    /// would see the chain's longest lifetime exceeded.
     pub fn sign(&self, operations: Vec<Operation>, lifetime: Duration) -> Signed {
         let founding = self.founding();
         let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-        let lifetime = lifetime.min(founding.parameters().max_lifetime_ms);
+        let lifetime = lifetime.min(longest_lifetime_ms(founding.parameters()));
         let transaction = Transaction {
             chain: founding.chain(),
             sender: self.inner.key.public(),
@@ -129,11 +140,12 @@ impl Client {
     /// Hands in a transaction and waits for its verified receipt.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if all who answered refuse it; [`ClientError::NotHandedIn`] if nobody
-    /// can be reached; [`ClientError::Unknown`] if it expired and nobody gives a receipt. Then it may
-    /// have committed all the same; ask for its receipt later.
+    /// [`ClientError::Refused`] if so many refuse it for good that one of them is honest;
+    /// [`ClientError::NotHandedIn`] if nobody can be reached; [`ClientError::Unknown`] if it expired and
+    /// nobody gives a receipt. Then it may have committed all the same; ask for its receipt later.
     pub async fn submit(&self, transaction: &Signed) -> Result<VerifiedReceipt, ClientError> {
         let id = transaction.id;
+        let enough = self.one_honest();
         let deadline = until(transaction.expires_at()) + GRACE;
         let mut stands: BTreeMap<String, Stand> = BTreeMap::new();
         let mut attempts: JoinSet<(Arc<Validator>, Result<VerifiedReceipt, Stand>)> = JoinSet::new();
@@ -146,8 +158,9 @@ impl Client {
         loop {
             if waiting.len() == 0 && attempts.is_empty() {
                 fruitless += 1;
-                if let Some(error) = conclude(id, &stands, fruitless) {
-                    return Err(error);
+                // With nobody reached it is certain that nobody has it.
+                if untouched(&stands) && fruitless >= FRUITLESS_ROUNDS {
+                    return Err(verdict(id, &stands, enough));
                 }
                 // The refusals of this round still count if the next finds nobody.
                 waiting = self.order().into_iter();
@@ -168,6 +181,9 @@ impl Client {
                             validator.note(stand.fault());
                             tracing::debug!(validator = validator.name, ?stand, "no receipt");
                             record(&mut stands, &validator.name, stand);
+                            if refusals(&stands) >= enough {
+                                return Err(verdict(id, &stands, enough));
+                            }
                             next_at = next_at.min(Instant::now() + ROUND_PAUSE / 10);
                         }
                     }
@@ -198,7 +214,7 @@ impl Client {
         // Once more, now that it is too late for any other block.
         match self.receipt(id).await {
             Ok(receipt) => Ok(receipt),
-            Err(_) => Err(verdict(id, &stands)),
+            Err(_) => Err(verdict(id, &stands, enough)),
         }
     }
 
@@ -215,20 +231,15 @@ impl Client {
         match self.await_receipt(&mut receiver, transaction).await {
             Ok(receipt) => Ok(receipt),
             Err(Fault::Refused(reason)) => {
-                let fault = Fault::Refused(reason.clone());
                 match judge_refusal(&reason) {
-                    Refused::ForNow => Err(Stand::Later(fault)),
-                    Refused::ForGood if reason != SubmitError::Expired => Err(Stand::Refused(fault)),
+                    Refused::ForGood | Refused::ForNow => Err(stand_of(validator, reason)),
                     // It may be on the chain: the receipt tells.
-                    _ => {
+                    Refused::Known | Refused::Over => {
                         let request = Request::Receipt(transaction.id);
                         let answer = self.ask_one(validator, &request).await;
                         let receipt =
                             answer.and_then(|response| self.judge_receipt(transaction.id, response));
-                        receipt.map_err(|_| match judge_refusal(&reason) {
-                            Refused::ForGood => Stand::Refused(fault),
-                            _ => Stand::Open(Some(fault)),
-                        })
+                        receipt.map_err(|_| stand_of(validator, reason))
                     }
                 }
             }
@@ -267,7 +278,8 @@ impl Client {
     /// it. Returns that validator's name. Nothing is proven by that.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] or [`ClientError::NotHandedIn`].
+    /// [`ClientError::Refused`], [`ClientError::NotHandedIn`], or [`ClientError::Unknown`] if nobody says that
+    /// it has it, and somebody may.
     pub async fn hand_in(&self, transaction: &Signed) -> Result<String, ClientError> {
         let id = transaction.id;
         let mut stands = BTreeMap::new();
@@ -279,7 +291,7 @@ impl Client {
             validator.note(stand.fault());
             stands.insert(validator.name.clone(), stand);
         }
-        Err(verdict(id, &stands))
+        Err(verdict(id, &stands, self.one_honest()))
     }
 
     async fn hand_in_to(&self, validator: &Validator, transaction: &Signed) -> Result<(), Stand> {
@@ -306,8 +318,7 @@ impl Client {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Fault::Refused(reason))) => match judge_refusal(&reason) {
                 Refused::Known => Ok(()),
-                Refused::ForGood => Err(Stand::Refused(Fault::Refused(reason))),
-                Refused::ForNow => Err(Stand::Later(Fault::Refused(reason))),
+                Refused::Over | Refused::ForGood | Refused::ForNow => Err(stand_of(validator, reason)),
             },
             Ok(Err(fault)) => Err(Stand::Open(Some(fault))),
             Err(_) => Err(Stand::Open(Some(Fault::Slow(self.inner.timeout)))),
@@ -318,31 +329,68 @@ impl Client {
 impl Stand {
     fn fault(&self) -> Option<&Fault> {
         match self {
-            Stand::Untouched(fault) | Stand::Refused(fault) | Stand::Later(fault) => Some(fault),
+            Stand::Untouched(fault) | Stand::Refused(_, fault) | Stand::Later(fault) => Some(fault),
             Stand::Open(fault) => fault.as_ref(),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Stand::Untouched(_) => 0,
+            Stand::Later(_) => 1,
+            Stand::Open(_) => 2,
+            Stand::Refused(..) => 3,
         }
     }
 }
 
+/// Where the transaction stands with a validator that refused it.
+fn stand_of(validator: &Validator, reason: SubmitError) -> Stand {
+    let judged = judge_refusal(&reason);
+    // A node that halts, or cannot read, says so of transactions that it has.
+    let may_have_it = matches!(reason, SubmitError::Unavailable(_));
+    let fault = Fault::Refused(reason);
+    match judged {
+        Refused::ForGood => Stand::Refused(validator.identity(), fault),
+        Refused::ForNow if !may_have_it => Stand::Later(fault),
+        Refused::ForNow | Refused::Known | Refused::Over => Stand::Open(Some(fault)),
+    }
+}
+
 /// Notes where the transaction stands. Whoever once may have had it may still have it, whatever it
-/// says later.
+/// says later; only a refusal for good, which is about the ledger's rules, stands above that.
 fn record(stands: &mut BTreeMap<String, Stand>, validator: &str, stand: Stand) {
-    let stand = match stands.get(validator) {
-        Some(Stand::Open(before)) => Stand::Open(stand.fault().or(before.as_ref()).cloned()),
+    let stand = match stands.remove(validator) {
+        Some(Stand::Open(before)) if !matches!(stand, Stand::Refused(..)) => {
+            Stand::Open(stand.fault().or(before.as_ref()).cloned())
+        }
+        Some(before) if before.rank() > stand.rank() => before,
         _ => stand,
     };
     stands.insert(validator.to_owned(), stand);
 }
 
-/// What it comes to if nothing more is tried.
-fn verdict(id: TransactionId, stands: &BTreeMap<String, Stand>) -> ClientError {
+/// How many distinct validators refused for good.
+fn refusals(stands: &BTreeMap<String, Stand>) -> usize {
+    let by = |stand: &Stand| match stand {
+        Stand::Refused(by, _) => Some(*by),
+        _ => None,
+    };
+    stands.values().filter_map(by).collect::<BTreeSet<PublicKey>>().len()
+}
+
+/// What it comes to if nothing more is tried. `enough` validators are so many that one of them is honest.
+fn verdict(id: TransactionId, stands: &BTreeMap<String, Stand>, enough: usize) -> ClientError {
     let complaints = complaints(stands);
+    let may_have_it = stands.values().any(|stand| matches!(stand, Stand::Open(_)));
+    // Where none may lie, whoever has no room for it does not have it.
+    let all_honest = enough == 1;
     if untouched(stands) {
         ClientError::NotHandedIn { id, complaints }
-    } else if stands.values().any(|stand| matches!(stand, Stand::Open(_))) {
-        ClientError::Unknown { id, complaints }
-    } else {
+    } else if refusals(stands) >= enough || (all_honest && !may_have_it) {
         ClientError::Refused { id, complaints }
+    } else {
+        ClientError::Unknown { id, complaints }
     }
 }
 
@@ -359,12 +407,13 @@ fn untouched(stands: &BTreeMap<String, Stand>) -> bool {
     stands.values().all(|stand| matches!(stand, Stand::Untouched(_)))
 }
 
-/// What a round over all validators comes to; `None` to go on with another.
-fn conclude(id: TransactionId, stands: &BTreeMap<String, Stand>, rounds: u32) -> Option<ClientError> {
-    // Somebody may have it, or may take it later.
-    let hope = stands.values().any(|stand| matches!(stand, Stand::Open(_) | Stand::Later(_)));
-    let give_up = if untouched(stands) { rounds >= FRUITLESS_ROUNDS } else { !hope };
-    give_up.then(|| verdict(id, stands))
+/// The longest lifetime that a validator takes whose clock is as far behind as the chain allows.
+fn longest_lifetime_ms(parameters: &Parameters) -> u64 {
+    let longest = parameters.max_lifetime_ms;
+    match longest.saturating_sub(parameters.max_clock_drift_ms) {
+        0 => (longest / 2).max(1),
+        certain => certain,
+    }
 }
 
 /// The moment at which this machine's clock will show `time`.
@@ -379,23 +428,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_is_judged_by_all_that_was_said() {
+    fn a_refusal_is_believed_from_enough_distinct_validators() {
         let id = TransactionId::default();
         let down = || Stand::Untouched(Fault::Unreachable("no route".to_owned()));
-        let refused = || Stand::Refused(Fault::Refused(SubmitError::Refused(Refusal::NotSubmitter)));
+        let refused = |by: u8| {
+            let reason = SubmitError::Refused(Refusal::NotSubmitter);
+            Stand::Refused(PublicKey([by; 32]), Fault::Refused(reason))
+        };
         let full = || Stand::Later(Fault::Refused(SubmitError::Full("4096 waiting".to_owned())));
         let stands = |stands: Vec<Stand>| -> BTreeMap<String, Stand> {
             stands.into_iter().enumerate().map(|(index, stand)| (index.to_string(), stand)).collect()
         };
-        let nobody = stands(vec![down(), down()]);
-        assert_eq!(conclude(id, &nobody, 1), None);
-        assert!(matches!(conclude(id, &nobody, FRUITLESS_ROUNDS), Some(ClientError::NotHandedIn { .. })));
-        let all = stands(vec![refused(), refused(), down()]);
-        assert!(matches!(conclude(id, &all, 1), Some(ClientError::Refused { .. })));
-        // One that may have it, or may take it, keeps the question open.
-        assert_eq!(conclude(id, &stands(vec![refused(), Stand::Open(None)]), 9), None);
-        assert_eq!(conclude(id, &stands(vec![refused(), full()]), 9), None);
-        assert!(matches!(verdict(id, &stands(vec![refused(), full()])), ClientError::Refused { .. }));
+        let judge = |given: Vec<Stand>, enough| verdict(id, &stands(given), enough);
+        assert!(matches!(judge(vec![down(), down()], 2), ClientError::NotHandedIn { .. }));
+        assert!(matches!(judge(vec![refused(1), refused(2), down()], 2), ClientError::Refused { .. }));
+        // By the ledger's rules it cannot commit, whoever has it.
+        let taken = vec![refused(1), Stand::Open(None), refused(2)];
+        assert!(matches!(judge(taken, 2), ClientError::Refused { .. }));
+        for too_few in [vec![refused(1), down()], vec![refused(1), full()], vec![full(), full()]] {
+            assert!(matches!(judge(too_few, 2), ClientError::Unknown { .. }));
+        }
+        // One validator that was given by two addresses.
+        assert!(matches!(judge(vec![refused(1), refused(1)], 2), ClientError::Unknown { .. }));
+        // Where none may lie, one is enough.
+        assert!(matches!(judge(vec![refused(1), down()], 1), ClientError::Refused { .. }));
+        assert!(matches!(judge(vec![full(), down()], 1), ClientError::Refused { .. }));
+        assert!(matches!(judge(vec![full(), Stand::Open(None)], 1), ClientError::Unknown { .. }));
     }
 
     #[test]
@@ -404,8 +462,21 @@ mod tests {
         record(&mut stands, "acme", Stand::Open(Some(Fault::Cut("reset".to_owned()))));
         record(&mut stands, "acme", Stand::Untouched(Fault::Unreachable("down".to_owned())));
         let id = TransactionId::default();
-        assert!(matches!(verdict(id, &stands), ClientError::Unknown { .. }));
-        assert_eq!(conclude(id, &stands, 99), None);
+        assert!(matches!(verdict(id, &stands, 1), ClientError::Unknown { .. }));
+        // Nor is who refused for good, when it goes down afterwards.
+        let reason = SubmitError::Invalid("badly signed".to_owned());
+        record(&mut stands, "acme", Stand::Refused(PublicKey([1; 32]), Fault::Refused(reason)));
+        record(&mut stands, "acme", Stand::Untouched(Fault::Unreachable("down".to_owned())));
+        assert!(matches!(verdict(id, &stands, 1), ClientError::Refused { .. }));
+    }
+
+    #[test]
+    fn a_lifetime_leaves_room_for_clocks_that_differ() {
+        let of = |max_lifetime_ms, max_clock_drift_ms| {
+            longest_lifetime_ms(&Parameters { max_lifetime_ms, max_clock_drift_ms, ..Parameters::default() })
+        };
+        assert_eq!((of(300_000, 10_000), of(10_001, 10_000)), (290_000, 1));
+        assert_eq!((of(1000, 1000), of(1000, 5000), of(1, 5000)), (500, 500, 1));
     }
 
     #[test]
@@ -413,6 +484,14 @@ mod tests {
         let committed = SubmitError::Refused(Refusal::AlreadyCommitted);
         assert_eq!(judge_refusal(&committed), Refused::Known);
         assert_eq!(judge_refusal(&SubmitError::Refused(Refusal::UnknownSender)), Refused::ForGood);
+        // A block that is not committed yet may hold it.
+        assert_eq!(judge_refusal(&SubmitError::Expired), Refused::Over);
+        let (expires_at, time) = (Timestamp(1), Timestamp(2));
+        let expired = SubmitError::Refused(Refusal::Expired { expires_at, time });
+        assert_eq!(judge_refusal(&expired), Refused::Over);
+        // A clock that is behind sees it later.
+        let far = SubmitError::Refused(Refusal::TooFarAhead { expires_at: time, latest: expires_at });
+        assert_eq!(judge_refusal(&far), Refused::ForNow);
         assert_eq!(judge_refusal(&SubmitError::Unavailable("halted".to_owned())), Refused::ForNow);
     }
 }

@@ -130,6 +130,12 @@ impl Chain {
         self.ledger.tip().height
     }
 
+    /// The height of the last block that has a certificate.
+    pub fn final_height(&self) -> u64 {
+        let certified = self.made.iter().rposition(|made| made.block.certificate.is_some());
+        certified.map_or(0, |index| index as u64 + 1)
+    }
+
     /// Signed by the member that only submits, unless said otherwise.
     pub fn transaction(&mut self, operations: Vec<Operation>) -> VerifiedTransaction {
         self.nonce += 1;

@@ -36,6 +36,10 @@ pub enum Behaviour {
     Cutter,
     /// Commits what it is handed, and says of one transaction that it failed.
     Misreporter,
+    /// Honest, and knows only the first half of the chain.
+    Behind,
+    /// Asked for blocks, it answers without end and gives none.
+    Empty,
 }
 
 pub struct Shared {
@@ -107,10 +111,19 @@ impl Validators {
 
     /// A block of the chain, without a client.
     pub fn commit(&self, operations: Vec<quorate_types::transaction::Operation>) -> TransactionId {
+        self.commit_as(operations, true)
+    }
+
+    /// The same, with a certificate of its own or without.
+    pub fn commit_as(
+        &self,
+        operations: Vec<quorate_types::transaction::Operation>,
+        certified: bool,
+    ) -> TransactionId {
         let mut chain = self.shared.chain.lock().unwrap();
         let transaction = chain.transaction(operations);
         let id = transaction.id();
-        chain.commit(vec![transaction], true);
+        chain.commit(vec![transaction], certified);
         self.shared.height.send_replace(chain.height().0);
         id
     }
@@ -140,6 +153,22 @@ async fn answer(mut stream: ClientStream, shared: Arc<Shared>, index: usize) -> 
             std::future::pending::<()>().await;
         }
         (_, Request::Submit) => submissions(&mut stream, &shared, behaviour).await?,
+        (Behaviour::Empty, Request::Blocks { .. }) => loop {
+            say(&mut stream, &Response::Blocks { blocks: Vec::new(), finality: None }).await?;
+        },
+        (Behaviour::Behind, Request::Blocks { from, .. }) => {
+            let half = shared.chain.lock().unwrap().height().0 / 2;
+            for height in from.0..=half {
+                let block = shared.chain.lock().unwrap().made(height).block.clone();
+                say(&mut stream, &Response::Blocks { blocks: vec![block], finality: None }).await?;
+            }
+        }
+        (Behaviour::Behind, Request::Read { key, height: None }) => {
+            let half = Height(shared.chain.lock().unwrap().height().0 / 2);
+            let request = Request::Read { key, height: Some(half) };
+            let response = one(&shared.chain.lock().unwrap(), &request, index, false);
+            say(&mut stream, &response).await?;
+        }
         (_, Request::Blocks { from, follow }) => blocks(&mut stream, &shared, from, follow).await?,
         (Behaviour::Refuser, _) => say(&mut stream, &Response::NotFound).await?,
         (_, request) => {
@@ -153,7 +182,7 @@ async fn answer(mut stream: ClientStream, shared: Arc<Shared>, index: usize) -> 
 
 /// The answer to a question with one.
 fn one(chain: &Chain, request: &Request, index: usize, lie: bool) -> Response {
-    let latest = chain.height().0;
+    let latest = chain.final_height();
     let known = |height: &Option<Height>| {
         let height = height.map_or(latest, |height| height.0);
         (1..=latest).contains(&height).then_some(height)

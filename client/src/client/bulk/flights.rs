@@ -5,7 +5,8 @@ use crate::client::submit::{Refused, Signed, judge_refusal};
 use crate::protocol::{MAX_SUBMISSION, SubmitError};
 use quorate_types::hash::TransactionId;
 use quorate_types::ids::Timestamp;
-use std::collections::{HashMap, VecDeque};
+use quorate_types::keys::PublicKey;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -36,8 +37,8 @@ struct Flight {
     lane: Option<usize>,
     /// Nothing happens to it before.
     patience: Instant,
-    /// Lanes that refused it for good.
-    refused_by: Vec<usize>,
+    /// What each lane that refused it said last.
+    refusals: BTreeMap<usize, SubmitError>,
     state: State,
 }
 
@@ -110,7 +111,7 @@ impl Flights {
                 started: now,
                 lane: None,
                 patience: now,
-                refused_by: Vec::new(),
+                refusals: BTreeMap::new(),
                 state: State::Queued,
             };
             if let Some(same) = self.flights.insert(id, flight) {
@@ -127,6 +128,12 @@ impl Flights {
         let flight = self.flights.remove(id)?;
         self.bytes -= flight.signed.bytes().len();
         Some(flight.line)
+    }
+
+    /// The lanes that refused it, and what each said last.
+    pub(super) fn refusals(&self, id: &TransactionId) -> impl Iterator<Item = (usize, &SubmitError)> {
+        let refusals = self.flights.get(id).map(|flight| &flight.refusals);
+        refusals.into_iter().flatten().map(|(lane, reason)| (*lane, reason))
     }
 
     pub(super) fn is_expired(&self, id: &TransactionId, clock: Timestamp) -> bool {
@@ -211,19 +218,24 @@ impl Flights {
         }
     }
 
-    /// Takes note of a refusal. `needed` lanes must refuse for good before it is believed.
+    /// Takes note of a refusal. `needed` distinct validators must refuse for good before it is believed.
     pub(super) fn refused(
         &mut self,
         id: TransactionId,
         lane: usize,
         reason: &SubmitError,
         needed: usize,
+        lanes: &[Lane],
         now: Instant,
     ) -> Step {
         let Some(flight) = self.flights.get_mut(&id) else { return Step::Wait };
+        let again = flight.refusals.contains_key(&lane);
+        // What it refused for good, it did, whatever it says afterwards.
+        if flight.refusals.get(&lane).is_none_or(|before| judge_refusal(before) != Refused::ForGood) {
+            flight.refusals.insert(lane, reason.clone());
+        }
         match judge_refusal(reason) {
-            Refused::Known | Refused::ForGood if *reason == SubmitError::Expired => self.look_up_next(id),
-            Refused::Known => {
+            Refused::Known | Refused::Over => {
                 // Committed, or pending elsewhere: in both cases the receipt will tell.
                 flight.patience = now + RETRY;
                 self.look_up_next(id)
@@ -233,13 +245,21 @@ impl Flights {
                 Step::Wait
             }
             Refused::ForGood => {
-                if !flight.refused_by.contains(&lane) {
-                    flight.refused_by.push(lane);
-                }
-                if flight.refused_by.len() >= needed {
+                let for_good = |reason: &SubmitError| judge_refusal(reason) == Refused::ForGood;
+                let by = flight.refusals.iter().filter(|(_, reason)| for_good(reason));
+                let by: BTreeSet<PublicKey> = by.map(|(lane, _)| lanes[*lane].validator.identity()).collect();
+                if by.len() >= needed {
                     return Step::GiveUp;
                 }
-                self.queue_again(id);
+                let others = lanes.iter().enumerate();
+                let others = others.filter(|(index, lane)| lane.up && !flight.refusals.contains_key(index));
+                match others.count() {
+                    // All who can be asked have refused. Others may come up before its time is over.
+                    0 => flight.patience = now + 4 * RETRY,
+                    // It came back to the one that refused it.
+                    _ if again => flight.patience = now + RETRY,
+                    _ => self.queue_again(id),
+                }
                 Step::Wait
             }
         }

@@ -4,7 +4,7 @@ use crate::client::pool::Validator;
 use crate::client::submit::Signed;
 use crate::client::{Client, expect, receive, send};
 use crate::error::Fault;
-use crate::protocol::{CommittedBatch, Request, Response, Submission, SubmitError};
+use crate::protocol::{CommittedBatch, MAX_IN_FLIGHT, Request, Response, Submission, SubmitError};
 use crate::verify::Finalities;
 use quorate_transport::{FrameReceiver, FrameSender};
 use quorate_types::hash::TransactionId;
@@ -16,7 +16,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// Submissions that wait to be written. Each holds at least one flight, and flights are bounded.
 const WAITING: usize = 1024;
@@ -167,6 +167,10 @@ struct Task {
     hang_up: Arc<Notify>,
 }
 
+/// The most that one stream may leave unanswered. A node stops reading long before; one that reads on and answers
+/// little, while the others' answers make room for more, is given up before it fills the memory.
+const MAX_UNANSWERED: usize = 4 * MAX_IN_FLIGHT;
+
 /// What was sent on a stream and not answered. A malformed transaction has no id for the validator,
 /// so refusals name a position.
 #[derive(Default)]
@@ -174,12 +178,15 @@ struct Unanswered {
     sent: u64,
     by_position: HashMap<u64, TransactionId>,
     positions: HashMap<TransactionId, u64>,
+    /// Since when an answer is due: something was sent then, or last answered.
+    since: Option<Instant>,
     /// Whether anything was answered.
     answered: bool,
 }
 
 impl Unanswered {
     fn push(&mut self, id: TransactionId) {
+        self.since.get_or_insert_with(Instant::now);
         self.by_position.insert(self.sent, id);
         if let Some(earlier) = self.positions.insert(id, self.sent) {
             self.by_position.remove(&earlier);
@@ -187,18 +194,29 @@ impl Unanswered {
         self.sent += 1;
     }
 
-    fn committed(&mut self, id: &TransactionId) {
-        self.answered = true;
-        if let Some(position) = self.positions.remove(id) {
-            self.by_position.remove(&position);
-        }
+    /// Whether it was unanswered.
+    fn committed(&mut self, id: &TransactionId) -> bool {
+        let Some(position) = self.positions.remove(id) else { return false };
+        self.by_position.remove(&position);
+        self.answer();
+        true
     }
 
     fn refused(&mut self, position: u64) -> Option<TransactionId> {
-        self.answered = true;
         let id = self.by_position.remove(&position)?;
         self.positions.remove(&id);
+        self.answer();
         Some(id)
+    }
+
+    fn answer(&mut self) {
+        self.answered = true;
+        self.since = (!self.positions.is_empty()).then(Instant::now);
+    }
+
+    /// Until when an answer is due, if any is.
+    fn due(&self, patience: Duration) -> Option<Instant> {
+        self.since.map(|since| since + patience)
     }
 }
 
@@ -263,6 +281,9 @@ async fn write(
         {
             let mut unanswered = unanswered.lock().unwrap_or_else(PoisonError::into_inner);
             batch.iter().for_each(|signed| unanswered.push(signed.id()));
+            if unanswered.positions.len() > MAX_UNANSWERED {
+                return Fault::Cut("it leaves too much unanswered".to_owned());
+            }
         }
         let transactions = batch.iter().map(|signed| signed.bytes().clone()).collect();
         if let Err(fault) = send(&mut sender, &Submission { transactions }).await {
@@ -284,10 +305,11 @@ impl Reader<'_> {
     async fn run(&self, mut receiver: FrameReceiver) -> Fault {
         let patience = 2 * self.client.inner.timeout;
         loop {
-            let received = match timeout(patience, receive(&mut receiver)).await {
+            // With nothing to answer, silence is right.
+            let due = self.lock().due(patience).unwrap_or_else(|| Instant::now() + patience);
+            let received = match timeout_at(due, receive(&mut receiver)).await {
                 Ok(received) => received,
-                // With nothing to answer, silence is right.
-                Err(_) if self.lock().positions.is_empty() => continue,
+                Err(_) if self.lock().due(patience).is_none_or(|due| due > Instant::now()) => continue,
                 Err(_) => return Fault::Slow(patience),
             };
             let news = match received {
@@ -296,7 +318,9 @@ impl Reader<'_> {
                 Err(fault) => Err(fault),
             };
             match news {
-                Ok(news) => {
+                // It says what it has said before. That is no sign of life: it could go on for ever.
+                Ok(None) => {}
+                Ok(Some(news)) => {
                     if self.events.send(LaneEvent { lane: self.index, news }).await.is_err() {
                         return Fault::Cut("the run is over".to_owned());
                     }
@@ -310,11 +334,11 @@ impl Reader<'_> {
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn judge(&self, response: Response) -> Result<News, Fault> {
+    fn judge(&self, response: Response) -> Result<Option<News>, Fault> {
         match response {
             Response::Committed(batch) => self.judge_batch(batch),
             Response::Refused { position, reason } => match self.lock().refused(position) {
-                Some(id) => Ok(News::Refused { id, reason }),
+                Some(id) => Ok(Some(News::Refused { id, reason })),
                 None => Err(Fault::OffTopic { expected: "a transaction of this stream" }),
             },
             _ => Err(Fault::OffTopic { expected: "commits and refusals" }),
@@ -322,19 +346,24 @@ impl Reader<'_> {
     }
 
     /// The signatures of these transactions are this client's own, so place, outcome and finality
-    /// remain to be checked, and with them the receipt is.
-    fn judge_batch(&self, CommittedBatch { finality, inclusions }: CommittedBatch) -> Result<News, Fault> {
+    /// remain to be checked, and with them the receipt is. `None` if it settles nothing that was sent on this
+    /// stream: an honest validator may answer a copy that it was sent.
+    fn judge_batch(
+        &self,
+        CommittedBatch { finality, inclusions }: CommittedBatch,
+    ) -> Result<Option<News>, Fault> {
         let anchor = self.client.anchor();
         self.finalities.lock().unwrap_or_else(PoisonError::into_inner).check(anchor, &finality)?;
         let holds = inclusions.verify(&finality.header, &finality.result);
         holds.map_err(|error| Fault::Lying(error.into()))?;
         let mut unanswered = self.lock();
-        let outcomes = inclusions.places.into_iter().map(|Place { record, .. }| {
-            unanswered.committed(&record.transaction);
-            (record.transaction, record.outcome)
+        let outcomes = inclusions.places.into_iter().filter_map(|Place { record, .. }| {
+            let settles = unanswered.committed(&record.transaction);
+            settles.then_some((record.transaction, record.outcome))
         });
-        let outcomes = outcomes.collect();
-        Ok(News::Committed { height: finality.header.height, outcomes })
+        let outcomes: Vec<(TransactionId, Outcome)> = outcomes.collect();
+        let height = finality.header.height;
+        Ok((!outcomes.is_empty()).then_some(News::Committed { height, outcomes }))
     }
 }
 
@@ -389,14 +418,19 @@ mod tests {
         for n in 0..3 {
             unanswered.push(id(n));
         }
-        unanswered.committed(&id(1));
+        assert!(unanswered.committed(&id(1)));
         assert_eq!(unanswered.refused(1), None);
         assert_eq!(unanswered.refused(0), Some(id(0)));
         assert_eq!(unanswered.refused(0), None);
+        // What was answered before is no answer, and puts off nothing.
+        let since = unanswered.since;
+        assert!(since.is_some() && !unanswered.committed(&id(1)));
+        assert_eq!(unanswered.since, since);
         // Sent again on the same stream: the later position counts.
         unanswered.push(id(2));
         assert_eq!(unanswered.refused(2), None);
         assert_eq!(unanswered.refused(3), Some(id(2)));
         assert!(unanswered.positions.is_empty() && unanswered.by_position.is_empty());
+        assert_eq!(unanswered.since, None, "nothing is due");
     }
 }

@@ -34,6 +34,7 @@ use quorate_types::ids::Height;
 use quorate_types::outcome::Outcome;
 use quorate_types::transaction::Operation;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -93,22 +94,32 @@ pub enum Fate {
         /// From signing to verified receipt.
         latency: Duration,
     },
-    /// Validators refuse it.
+    /// So many validators refuse it for good that one of them is honest: it will not commit.
     Refused(SubmitError),
-    /// It expired and nobody has a receipt.
-    Unknown,
+    /// It is longer than the chain allows. This client did not send it.
+    TooLarge {
+        /// Its length, in bytes.
+        bytes: usize,
+        /// The chain's limit, in bytes.
+        limit: u32,
+    },
+    /// It expired and nobody has a receipt. It may have committed all the same.
+    Unknown {
+        /// What those said who refused it: too few to be believed.
+        refusals: Complaints,
+    },
 }
 
 /// A bulk run so far.
 #[derive(Debug, Clone, Default)]
 pub struct BulkTotals {
-    /// Transactions signed and handed in.
+    /// Transactions signed and handed in, those that are too long among them.
     pub submitted: u64,
     /// Committed, and applied.
     pub applied: u64,
     /// Committed, and failed without effect.
     pub failed: u64,
-    /// Refused by validators.
+    /// Refused by validators, or too long to be sent.
     pub refused: u64,
     /// Of unknown fate.
     pub unknown: u64,
@@ -122,9 +133,15 @@ pub struct BulkTotals {
 #[derive(Debug, thiserror::Error)]
 pub enum BulkError<E: std::error::Error + 'static> {
     /// The input is bad. Everything before it was handed in and its fate reported.
-    #[error(transparent)]
-    Input(E),
-    /// No validator can be reached.
+    #[error("{error}")]
+    Input {
+        /// The first error of the input.
+        #[source]
+        error: E,
+        /// What came of everything before it.
+        totals: Box<BulkTotals>,
+    },
+    /// No validator can be reached. Nothing was submitted.
     #[error(transparent)]
     Client(ClientError),
 }
@@ -140,6 +157,25 @@ impl Client {
         &self,
         input: I,
         options: &BulkOptions,
+        landed: impl FnMut(&Landed, &BulkTotals),
+    ) -> Result<BulkTotals, BulkError<E>>
+    where
+        I: Iterator<Item = Result<(u64, Vec<Operation>), E>> + Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
+        self.bulk_counted(input, options, Arc::default(), landed).await
+    }
+
+    /// As [`bulk`](Client::bulk), and counts in `submitted` what is handed in, before it is: whoever breaks the run
+    /// off knows by it how many may still commit.
+    ///
+    /// # Errors
+    /// As [`bulk`](Client::bulk).
+    pub async fn bulk_counted<I, E>(
+        &self,
+        input: I,
+        options: &BulkOptions,
+        submitted: Arc<AtomicU64>,
         mut landed: impl FnMut(&Landed, &BulkTotals),
     ) -> Result<BulkTotals, BulkError<E>>
     where
@@ -155,10 +191,13 @@ impl Client {
                 }
             }
         });
-        let mut run = Run::start(self, options);
+        let mut run = Run::start(self, options, submitted);
         let ended = run.go(lines, &mut landed).await;
         run.lanes.shutdown().await;
-        ended.map(|()| run.totals)
+        match ended.map_err(BulkError::Client)? {
+            None => Ok(run.totals),
+            Some(error) => Err(BulkError::Input { error, totals: Box::new(run.totals) }),
+        }
     }
 
     /// Submits transactions that were signed before, by this client or others of the chain, each with a
@@ -178,7 +217,8 @@ impl Client {
         mut landed: impl FnMut(&Landed, &BulkTotals),
     ) -> Result<BulkTotals, ClientError> {
         // Nothing is signed here, so no lifetime is given out.
-        let mut run = Run::start(self, &BulkOptions { in_flight, lifetime: Duration::ZERO });
+        let options = BulkOptions { in_flight, lifetime: Duration::ZERO };
+        let mut run = Run::start(self, &options, Arc::default());
         let ended = run.go_signed(input, &mut landed).await;
         run.lanes.shutdown().await;
         ended.map(|()| run.totals)
@@ -207,6 +247,8 @@ struct Run {
     signing_lines: usize,
     lookups: JoinSet<(TransactionId, Option<(Height, Outcome)>)>,
     totals: BulkTotals,
+    /// As in the totals, for others to see.
+    submitted: Arc<AtomicU64>,
     /// How long a transaction took of late.
     usual: Duration,
     /// Of lanes that were never up: what is wrong with each.
@@ -215,7 +257,7 @@ struct Run {
 }
 
 impl Run {
-    fn start(client: &Client, options: &BulkOptions) -> Run {
+    fn start(client: &Client, options: &BulkOptions, submitted: Arc<AtomicU64>) -> Run {
         let in_flight = options.in_flight.clamp(1, MAX_IN_FLIGHT);
         let order = client.order();
         // Room for every lane to say a few things; a lane that waits only stops reading.
@@ -241,17 +283,19 @@ impl Run {
             signing_lines: 0,
             lookups: JoinSet::new(),
             totals: BulkTotals::default(),
+            submitted,
             usual: Duration::ZERO,
             down: HashMap::new(),
             ever_up: false,
         }
     }
 
+    /// Runs to the end of the input, or its first error.
     async fn go<E: std::error::Error + Send + 'static>(
         &mut self,
         mut lines: mpsc::Receiver<Result<(u64, Vec<Operation>), E>>,
         landed: &mut impl FnMut(&Landed, &BulkTotals),
-    ) -> Result<(), BulkError<E>> {
+    ) -> Result<Option<E>, ClientError> {
         let mut bad_input = None;
         let mut reading = true;
         let mut buffer = Vec::with_capacity(SIGN_CHUNK);
@@ -266,11 +310,10 @@ impl Run {
                 && self.ever_up;
             let most = self.in_flight.saturating_sub(under_way).min(SIGN_CHUNK);
             tokio::select! {
-                Some(event) = self.events.recv() => self.on_lane(event, landed).map_err(BulkError::Client)?,
+                Some(event) = self.events.recv() => self.on_lane(event, landed)?,
                 Some(Ok(signed)) = self.signing.join_next() => {
                     self.signing_lines -= signed.len();
-                    self.totals.submitted += signed.len() as u64;
-                    self.flights.add(signed, Instant::now());
+                    self.take(signed, landed);
                 }
                 Some(Ok((id, found))) = self.lookups.join_next() => self.on_lookup(id, found, landed),
                 read = lines.recv_many(&mut buffer, most), if room => {
@@ -295,10 +338,7 @@ impl Run {
             }
             self.send();
         }
-        match bad_input {
-            Some(error) => Err(BulkError::Input(error)),
-            None => Ok(()),
-        }
+        Ok(bad_input)
     }
 
     async fn go_signed(
@@ -322,8 +362,7 @@ impl Run {
                 Some(Ok((id, found))) = self.lookups.join_next() => self.on_lookup(id, found, landed),
                 read = input.recv_many(&mut buffer, most), if room => {
                     reading = read > 0;
-                    self.totals.submitted += read as u64;
-                    self.flights.add(buffer.drain(..), Instant::now());
+                    self.take(buffer.drain(..), landed);
                 }
                 _ = tick.tick() => self.on_tick(),
                 () = pause(self.flights.gathers_until(Instant::now())) => {}
@@ -331,6 +370,27 @@ impl Run {
             self.send();
         }
         Ok(())
+    }
+
+    /// Takes what was signed under way. What is longer than the chain allows lands at once: a frame with it may be
+    /// longer than any node reads, and then every stream that it is tried on breaks, with all that others sent.
+    fn take(
+        &mut self,
+        signed: impl IntoIterator<Item = (u64, Signed)>,
+        landed: &mut impl FnMut(&Landed, &BulkTotals),
+    ) {
+        let limit = self.client.founding().parameters().max_transaction_bytes;
+        let now = Instant::now();
+        for (line, signed) in signed {
+            self.totals.submitted += 1;
+            self.submitted.fetch_add(1, Ordering::Relaxed);
+            let bytes = signed.bytes().len();
+            if u32::try_from(bytes).is_ok_and(|bytes| bytes <= limit) {
+                self.flights.add([(line, signed)], now);
+            } else {
+                self.report(line, signed.id(), Fate::TooLarge { bytes, limit }, landed);
+            }
+        }
     }
 
     /// Sends what is queued, unless more is gathered first.
@@ -397,9 +457,8 @@ impl Run {
             }
             News::Refused { id, reason } => {
                 self.heard(lane);
-                let needed = self.client.anchor().validators().quorum().one_honest();
-                let up = self.handles.iter().filter(|lane| lane.up).count();
-                match self.flights.refused(id, lane, &reason, needed.min(up), now) {
+                let needed = self.client.one_honest();
+                match self.flights.refused(id, lane, &reason, needed, &self.handles, now) {
                     Step::Wait => {}
                     Step::LookUp => self.look_up(id),
                     Step::GiveUp => self.land(id, Fate::Refused(reason), landed),
@@ -466,7 +525,18 @@ impl Run {
     }
 
     fn land(&mut self, id: TransactionId, fate: Fate, landed: &mut impl FnMut(&Landed, &BulkTotals)) {
-        let Some(line) = self.flights.remove(&id) else { return };
+        if let Some(line) = self.flights.remove(&id) {
+            self.report(line, id, fate, landed);
+        }
+    }
+
+    fn report(
+        &mut self,
+        line: u64,
+        id: TransactionId,
+        fate: Fate,
+        landed: &mut impl FnMut(&Landed, &BulkTotals),
+    ) {
         let totals = &mut self.totals;
         match &fate {
             Fate::Committed { height, outcome, latency } => {
@@ -477,8 +547,8 @@ impl Run {
                     Outcome::Failed { .. } => totals.failed += 1,
                 }
             }
-            Fate::Refused(_) => totals.refused += 1,
-            Fate::Unknown => totals.unknown += 1,
+            Fate::Refused(_) | Fate::TooLarge { .. } => totals.refused += 1,
+            Fate::Unknown { .. } => totals.unknown += 1,
         }
         landed(&Landed { line, id, fate }, totals);
     }
@@ -511,7 +581,14 @@ impl Run {
     ) {
         match found {
             Some((height, outcome)) => self.commit(id, height, outcome, landed),
-            None if self.flights.is_expired(&id, wall_clock()) => self.land(id, Fate::Unknown, landed),
+            None if self.flights.is_expired(&id, wall_clock()) => {
+                let complaint = |(lane, reason): (usize, &SubmitError)| Complaint {
+                    validator: self.handles[lane].validator.name.clone(),
+                    fault: Fault::Refused(reason.clone()),
+                };
+                let refusals = Complaints(self.flights.refusals(&id).map(complaint).collect());
+                self.land(id, Fate::Unknown { refusals }, landed);
+            }
             None => self.flights.look_up_later(id, Instant::now()),
         }
     }
