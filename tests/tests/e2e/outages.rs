@@ -51,7 +51,7 @@ fn two_of_four_are_gone_and_come_back() {
         consortium.all_ready().await?;
         let receipt = apply(&client, vec![put("notes", "after", "x")]).await?;
         acknowledged.note(receipt.id(), receipt.height());
-        // Expired meanwhile, so it can never commit.
+        // Expired meanwhile, and it stands in no block that could still be proposed again.
         ensure!(matches!(client.receipt(transaction.id()).await, Err(ClientError::NotFound { .. })));
         consortium.audit_each(&acknowledged).await?;
         Ok(())
