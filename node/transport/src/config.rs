@@ -154,6 +154,9 @@ pub struct ClientLimits {
     /// Bytes that the unfinished frames of one connection may claim together, over all its streams.
     /// Default 4 MiB. At the limit, further streams of that connection wait.
     pub max_unfinished_bytes: usize,
+    /// How long a client may take nothing of an answer before its stream is given up. Default 20 s: what
+    /// waits for it is memory of this node, and a client that still wants it may ask again.
+    pub answer_patience: Duration,
     /// Newly opened streams waiting for the application. Default 256; at the limit streams are not
     /// accepted, and their clients wait.
     pub inbox_streams: usize,
@@ -168,6 +171,7 @@ impl Default for ClientLimits {
             max_request_bytes: 2 * MIB,
             max_response_bytes: 48 * MIB,
             max_unfinished_bytes: 4 * MIB,
+            answer_patience: Duration::from_secs(20),
             inbox_streams: 256,
         }
     }
