@@ -44,7 +44,7 @@ pub use observer::{NoAnswer, Observer, Stored, not_ready};
 pub(crate) use pool::{PoolSender, Work};
 pub use writer::{BACKLOG_READIES, Disk, StorageFailure};
 
-use crate::clients::{self, Desk, Router, Tickets};
+use crate::clients::{self, Allowances, Desk, Router, Tickets};
 use crate::config::{Config, HttpAddress, Storage as StorageConfig};
 use crate::core::api::{Demand, Input};
 use crate::core::mempool::Limits;
@@ -320,6 +320,7 @@ impl Running {
             me,
             started: Instant::now(),
         };
+        let reads = Arc::new(Semaphore::new(config.clients.max_reads.get()));
         let desk = Desk {
             store: store.clone(),
             observer: observer(),
@@ -327,9 +328,10 @@ impl Running {
             pool: pool.sender(),
             stored: stored_seen.clone(),
             closing: closing_seen,
-            reads: Arc::new(Semaphore::new(config.clients.max_reads.get())),
+            reads: Arc::clone(&reads),
+            allowances: Allowances::default(),
         };
-        let router = Router::new(tickets, store.clone(), faults, Arc::clone(&metrics), stored);
+        let router = Router::new(tickets, store.clone(), faults, Arc::clone(&metrics), stored, reads);
 
         let (stop_http, http_stopped) = watch::channel(false);
         let mut services = JoinSet::new();
