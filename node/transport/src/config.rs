@@ -38,6 +38,9 @@ pub struct Config {
     pub reconnect_min: Duration,
     /// Longest wait before dialling again. Default 5 s: a healed network is noticed within seconds.
     pub reconnect_max: Duration,
+    /// How old a connection with a validator must be before a new one that the other side dialled takes its
+    /// place; doubles up to [`reconnect_max`](Config::reconnect_max) while each is replaced in turn. Default 1 s.
+    pub supersede_after: Duration,
     /// Whether the kernel cuts large sends into packets (UDP GSO). Default true; turn it off behind
     /// network cards or tunnels that mangle such packets.
     pub gso: bool,
@@ -79,6 +82,7 @@ impl Config {
             idle_timeout: Duration::from_secs(10),
             reconnect_min: Duration::from_millis(100),
             reconnect_max: Duration::from_secs(5),
+            supersede_after: Duration::from_secs(1),
             gso: true,
             socket_buffer_bytes: 4 * MIB,
         }
