@@ -24,8 +24,8 @@ pub struct Config {
     /// Limits of clients.
     pub clients: ClientLimits,
     /// Handshakes under way at once; further ones are refused. A quarter may come from one source
-    /// (an IPv4 address, or an IPv6 /64). Default 256: what strangers can take
-    /// of the node's memory ends here.
+    /// (an IPv4 address, or an IPv6 /64), and an eighth is kept for sources at which validators are. Default
+    /// 256: what strangers can take of the node's memory ends here.
     pub max_handshakes: usize,
     /// Time for a handshake, and again for the hello after it. Default 5 s.
     pub handshake_timeout: Duration,

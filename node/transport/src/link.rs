@@ -380,6 +380,7 @@ impl Link {
     async fn up(&mut self, candidate: Candidate) {
         let address = canonical(candidate.connection.remote_address());
         tracing::info!(peer = %self.peer.index, %address, direction = ?candidate.direction, "peer up");
+        self.shared.gate.seen(self.peer.index, address.ip());
         self.peer.connects.add(1);
         *self.peer.up() = Some((candidate.connection.clone(), Instant::now()));
         for lane in Lane::ALL {
