@@ -128,6 +128,7 @@ fn a_creation_without_its_guard_file_is_begun_again() {
 fn a_directory_is_founded_by_one_process_at_a_time() {
     let place = Place::new();
     let founding = lock(&place.data()).unwrap();
+    format::write(&place.data(), &CHAIN, false).unwrap();
     fs::create_dir(place.db()).unwrap();
     assert!(matches!(place.refused().0, OpenError::InUse { .. }));
     assert!(place.db().exists(), "what the other one makes is left alone");
