@@ -2,12 +2,13 @@
 
 use super::{Failed, founding};
 use clap::Args;
+use quorate_genesis::address::Address;
 use quorate_genesis::{MemberKeys, files};
 use quorate_node::config::{self, Config, HttpAddress, example};
 use quorate_node::runtime::identify;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -22,12 +23,22 @@ pub(super) struct Init {
     /// The directory of member.key, vote.key and transport.key; used where it is
     #[arg(long, value_name = "DIR")]
     keys: PathBuf,
-    /// Address and UDP port to listen on [default: every address, with the port in the genesis document]
+    /// Address and UDP port to listen on [default: every IPv4 address, and every IPv6 one as well if the genesis
+    /// document names one for this validator, with the port there]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     /// Address and TCP port for metrics, health and status, or `off`
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:26660")]
     http: HttpAddress,
+}
+
+/// Where a validator that others reach at this address listens. A socket of IPv6 hears IPv4 as well, but not every
+/// machine has one.
+fn every_address(named: &Address) -> SocketAddr {
+    match named.host().parse() {
+        Ok(IpAddr::V6(_)) => (Ipv6Addr::UNSPECIFIED, named.port()).into(),
+        _ => (Ipv4Addr::UNSPECIFIED, named.port()).into(),
+    }
 }
 
 impl Init {
@@ -36,8 +47,7 @@ impl Init {
         let keys = MemberKeys::load(&self.keys).map_err(Failed::usage)?;
         let me = identify(&founding, &keys).map_err(Failed::usage)?;
         let named = founding.validator(me).ok_or_else(|| Failed::failure("the validator has no card"))?;
-        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let listen = self.listen.unwrap_or_else(|| SocketAddr::new(any, named.address.port()));
+        let listen = self.listen.unwrap_or_else(|| every_address(&named.address));
 
         let write_error = |path: &Path, error: io::Error| {
             Failed::failure(format!("cannot write {}: {error}", path.display()))
@@ -85,5 +95,22 @@ impl Init {
             Err(_) => {}
         }
         files::write_new(&to, &text, files::Access::Public).map_err(Failed::failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_validator_listens_where_others_look_for_it() {
+        for (named, listen) in [
+            ("192.0.2.7:26656", "0.0.0.0:26656"),
+            ("[2001:db8::7]:7000", "[::]:7000"),
+            ("node1.acme.example:1", "0.0.0.0:1"),
+        ] {
+            let named: Address = named.parse().expect("an address");
+            assert_eq!(every_address(&named).to_string(), listen);
+        }
     }
 }

@@ -7,7 +7,10 @@
 //! - transactions of one stream that await their commit: [`MAX_IN_FLIGHT`](quorate_client::protocol::MAX_IN_FLIGHT), then it
 //!   is not read;
 //! - of one member, over all streams: [`MAX_MEMBER_IN_FLIGHT`], then they are refused;
-//! - reads of the database at once: `clients.max_reads`, then they wait.
+//! - reads of the database at once: `clients.max_reads`, then they wait;
+//! - bytes of answers that a member has not taken, over all streams: those from the database are not read
+//!   until there is room, and a stream to which there is no room to say what became of its transactions ends
+//!   (module `budget`). An answer of which nothing is taken for a while is given up with its stream.
 //!
 //! ```text
 //! submit: stream ─▶ verify pool ─▶ core ─▶ storage ─▶ reports ─▶ Router ─▶ stream
@@ -18,14 +21,17 @@
 //! with it, and the stream ends.
 
 mod answers;
+mod budget;
 mod router;
 mod submit;
 
+pub use budget::Allowances;
 pub use router::{Router, Tickets};
 pub(crate) use submit::Submitted;
 
 use crate::runtime::{Class, Mailbox, Observer, PoolSender, Stored};
 use crate::storage::RocksStore;
+use answers::Answers;
 use bytes::Bytes;
 use quorate_client::protocol::{MAX_REQUEST_BYTES, Request, Response};
 use quorate_ledger::StoreError;
@@ -59,6 +65,8 @@ pub struct Desk {
     pub closing: watch::Receiver<Option<String>>,
     /// Reads at once.
     pub reads: Arc<Semaphore>,
+    /// What may wait for members.
+    pub allowances: Allowances,
 }
 
 /// A request cannot be answered; the text goes to the client.
@@ -150,24 +158,19 @@ async fn answer(
     let Some(frame) = receiver.receive().await? else { return Ok(()) };
     let request: Request = codec::decode(&frame, MAX_REQUEST_BYTES)
         .map_err(|error| Failure::unavailable(format!("the request is malformed: {error}")))?;
-    let response = match request {
-        Request::Submit => return submit::serve(desk, member, sender, receiver).await,
-        Request::Blocks { from, follow } => return answers::blocks(desk, from, follow, sender).await,
-        Request::Status => match desk.observer.status().await {
-            Ok(status) => Response::Status(Box::new(status)),
-            Err(busy) => return Err(Failure::unavailable(busy.to_string())),
-        },
-        Request::Trace(id) => answers::trace(desk, id).await?,
-        Request::Read { key, height } => {
-            answers::read(desk, move |store, tip| answers::state(store, tip, &key, height)).await?
-        }
-        Request::Receipt(id) => answers::read(desk, move |store, _| answers::receipt(store, &id)).await?,
-        Request::Block(height) => {
-            answers::read(desk, move |store, tip| answers::block(store, tip, height)).await?
-        }
-    };
-    sender.send(encode(&response)).await?;
-    Ok(())
+    // What follows may take as long as the client likes.
+    drop(frame);
+    let allowance = desk.allowances.of(member);
+    let answers = Answers { desk, room: &allowance.answers, sender };
+    match request {
+        Request::Submit => submit::serve(desk, member, allowance.settled, sender, receiver).await,
+        Request::Blocks { from, follow } => answers.blocks(from, follow).await,
+        Request::Status => answers.status().await,
+        Request::Trace(id) => answers.trace(id).await,
+        Request::Read { key, height } => answers.state(key, height).await,
+        Request::Receipt(id) => answers.receipt(id).await,
+        Request::Block(height) => answers.block(height).await,
+    }
 }
 
 impl Desk {

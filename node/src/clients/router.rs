@@ -4,6 +4,7 @@
 //! the table of who waits for what, so it needs no lock; the trees of a block are built once, however
 //! many streams wait for its transactions.
 
+use super::budget::{Budget, Claim};
 use super::submit::Settled;
 use super::{MAX_MEMBER_IN_FLIGHT, encode};
 use crate::core::api::{CommittedBlock, Report, Ticket};
@@ -21,7 +22,10 @@ use quorate_types::receipt::Place;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+
+/// What an answer takes beside its frame while it waits, in bytes.
+const BESIDE_FRAME: usize = 100;
 
 static NEXT_STREAM: AtomicU64 = AtomicU64::new(0);
 
@@ -31,11 +35,24 @@ pub(crate) struct StreamHandle {
     number: u64,
     member: PublicKey,
     settled: mpsc::UnboundedSender<Settled>,
+    /// What may wait for the member, over all its streams.
+    room: Budget,
+    overrun: Arc<Notify>,
 }
 
 impl StreamHandle {
-    pub(super) fn new(member: PublicKey, settled: mpsc::UnboundedSender<Settled>) -> StreamHandle {
-        StreamHandle { number: NEXT_STREAM.fetch_add(1, Ordering::Relaxed), member, settled }
+    pub(super) fn new(
+        member: PublicKey,
+        room: Budget,
+        settled: mpsc::UnboundedSender<Settled>,
+    ) -> StreamHandle {
+        let number = NEXT_STREAM.fetch_add(1, Ordering::Relaxed);
+        StreamHandle { number, member, settled, room, overrun: Arc::default() }
+    }
+
+    /// Is told when there was no room for an answer: the stream is to end.
+    pub(super) fn overrun(&self) -> Arc<Notify> {
+        Arc::clone(&self.overrun)
     }
 
     /// Refuses one transaction.
@@ -44,8 +61,20 @@ impl StreamHandle {
     }
 
     fn send(&self, response: &Response, count: usize) {
-        // A stream that is gone needs no answer.
-        let _ = self.settled.send(Settled { frame: encode(response), count });
+        let frame = encode(response);
+        if let Some(claim) = self.claim(frame.len() + BESIDE_FRAME) {
+            // A stream that is gone needs no answer.
+            let _ = self.settled.send(Settled { frame, count, claim });
+        }
+    }
+
+    /// Room for so many bytes that wait for the client; if there is none, the stream ends.
+    fn claim(&self, bytes: usize) -> Option<Claim> {
+        let claim = self.room.try_claim(bytes);
+        if claim.is_none() {
+            self.overrun.notify_one();
+        }
+        claim
     }
 }
 
@@ -87,19 +116,22 @@ pub struct Router {
     waiting: HashMap<TransactionId, Vec<(StreamHandle, u64)>>,
     by_member: HashMap<PublicKey, usize>,
     halted: Option<String>,
+    /// Reads at once, with those of the clients.
+    reads: Arc<Semaphore>,
 }
 
 impl Router {
-    /// Nobody waits yet. `stored` is told of each block once it can be read.
+    /// Nobody waits yet. `stored` is told of each block once it can be read; `reads` bounds the reads at once.
     pub fn new(
         tickets: Arc<Tickets>,
         store: RocksStore,
         faults: Arc<Faults>,
         metrics: Arc<Metrics>,
         stored: watch::Sender<Stored>,
+        reads: Arc<Semaphore>,
     ) -> Router {
         let (waiting, by_member) = (HashMap::new(), HashMap::new());
-        Router { tickets, store, faults, metrics, stored, waiting, by_member, halted: None }
+        Router { tickets, store, faults, metrics, stored, waiting, by_member, halted: None, reads }
     }
 
     /// Routes until the reports end.
@@ -144,10 +176,27 @@ impl Router {
             }
         }
         if !committed_already.is_empty() {
-            // Each may take several reads: not on this task, which everyone waits for.
-            let store = self.store.clone();
-            tokio::task::spawn_blocking(move || answer_from_store(&store, &stream, &committed_already));
+            self.look_up(stream, committed_already);
         }
+    }
+
+    /// Answers from the database. Each may take several reads: not on this task, which everyone waits for, and
+    /// no more at once than clients may have read.
+    fn look_up(&self, stream: StreamHandle, committed: Vec<(TransactionId, u64)>) {
+        // They wait for their turn, as long as others read.
+        let Some(claim) = stream.claim(std::mem::size_of_val(&committed[..])) else { return };
+        let (store, reads) = (self.store.clone(), Arc::clone(&self.reads));
+        tokio::spawn(async move {
+            // Fails only when the node closes: then nobody waits for the answer.
+            let Ok(permit) = reads.acquire_owned().await else { return };
+            let read = move || {
+                let _held = (permit, claim);
+                answer_from_store(&store, &stream, &committed);
+            };
+            if let Err(error) = tokio::task::spawn_blocking(read).await {
+                tracing::error!(%error, "a read panicked");
+            }
+        });
     }
 
     fn wait(&mut self, id: TransactionId, stream: &StreamHandle, position: u64) {
@@ -265,5 +314,35 @@ fn answer_from_store(store: &RocksStore, stream: &StreamHandle, committed: &[(Tr
             Ok(batch) => stream.send(&Response::Committed(batch), named.len()),
             Err(error) => named.iter().for_each(|(_, _, position)| unavailable(*position, &error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a client does not read grows to what its member may have waiting, over all its streams.
+    #[tokio::test]
+    async fn a_stream_without_room_for_its_answers_ends() {
+        let room = Budget::of(10_000);
+        let stream = || {
+            let (settled_in, settled) = mpsc::unbounded_channel();
+            (StreamHandle::new(PublicKey([1; 32]), room.clone(), settled_in), settled)
+        };
+        let ((first, mut first_settled), (second, mut second_settled)) = (stream(), stream());
+        for position in 0..1000 {
+            first.refuse(position, SubmitError::Expired);
+        }
+        tokio::time::timeout(std::time::Duration::from_secs(60), first.overrun().notified())
+            .await
+            .expect("it is told to end");
+        let waiting = first_settled.len();
+        assert!((50..100).contains(&waiting), "{waiting} answers wait");
+        second.refuse(0, SubmitError::Expired);
+        assert_eq!(second_settled.len(), 0, "streams of a member share the room");
+        // What is read, or dropped with its stream, makes room.
+        first_settled.recv().await.expect("an answer");
+        second.refuse(1, SubmitError::Expired);
+        assert_eq!(second_settled.recv().await.expect("an answer").count, 1);
     }
 }

@@ -1,5 +1,6 @@
 //! One stream of submissions.
 
+use super::budget::{Budget, Claim};
 use super::router::StreamHandle;
 use super::{Desk, Failure};
 use crate::runtime::{Class, Work};
@@ -27,18 +28,40 @@ pub(crate) struct Submitted {
 pub(crate) struct Settled {
     pub(crate) frame: Bytes,
     pub(crate) count: usize,
+    /// On what may wait for the member.
+    pub(super) claim: Claim,
 }
 
-/// Serves one stream until the client has ended its side and nothing is in flight.
+/// Serves one stream until the client has ended its side and nothing is in flight, or leaves so much unread
+/// that there is no room for the next answer.
 pub(super) async fn serve(
     desk: &Arc<Desk>,
     member: PublicKey,
+    room: Budget,
     sender: &mut FrameSender,
     receiver: &mut FrameReceiver,
 ) -> Result<(), Failure> {
-    // As long as what is in flight: each entry settles at least one of those.
-    let (settled_in, mut settled) = mpsc::unbounded_channel::<Settled>();
-    let stream = StreamHandle::new(member, settled_in);
+    // As long as what is in flight, for each entry settles at least one of those, and within the member's room.
+    let (settled_in, settled) = mpsc::unbounded_channel::<Settled>();
+    let stream = StreamHandle::new(member, room, settled_in);
+    let overrun = stream.overrun();
+    tokio::select! {
+        // Whoever is told nothing of some transactions is told nothing more: it has to ask again.
+        biased;
+        () = overrun.notified() => Err(Failure::unavailable(
+            "too much of what became of this member's transactions is not read; hand them in again, they commit once",
+        )),
+        outcome = exchange(desk, &stream, settled, sender, receiver) => outcome,
+    }
+}
+
+async fn exchange(
+    desk: &Arc<Desk>,
+    stream: &StreamHandle,
+    mut settled: mpsc::UnboundedReceiver<Settled>,
+    sender: &mut FrameSender,
+    receiver: &mut FrameReceiver,
+) -> Result<(), Failure> {
     let mut position = 0u64;
     let mut in_flight = 0usize;
     let mut reading = true;
@@ -46,13 +69,15 @@ pub(super) async fn serve(
         tokio::select! {
             // What is done goes out before more comes in.
             biased;
-            Some(Settled { frame, count }) = settled.recv() => {
+            Some(Settled { frame, count, claim }) = settled.recv() => {
                 in_flight = in_flight.saturating_sub(count);
                 sender.send(frame).await?;
+                drop(claim);
             }
-            frame = receiver.receive(), if reading && in_flight < MAX_IN_FLIGHT => match frame? {
+            frame = receiver.receive_in_its_room(), if reading && in_flight < MAX_IN_FLIGHT => match frame? {
                 None => reading = false,
-                Some(frame) => {
+                // While it waits for the core, the connection's other streams have so much less room.
+                Some((frame, _room)) => {
                     let transactions = decode(&frame)?;
                     let count = transactions.len();
                     let claim = desk.claim(frame.len()).await;

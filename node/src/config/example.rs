@@ -68,7 +68,7 @@ address = "{http}"
 #threads = {threads}
 
 [clients]
-# Reads (state, receipts, blocks) served at once for all clients; others wait.
+# Reads (state, receipts, blocks) served at once for all clients, 1 to 512; others wait.
 #max_reads = {max_reads}
 "##,
         level = log.level,

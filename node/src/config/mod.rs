@@ -139,12 +139,12 @@ pub struct Mempool {
     /// Transactions in all. Default 100 000.
     pub max_transactions: NonZeroUsize,
     /// Their bytes in all. Default 128 MiB.
-    #[serde(deserialize_with = "at_least_1_mib")]
+    #[serde(deserialize_with = "memory")]
     pub max_bytes: ByteSize,
     /// Transactions of one member. Default 40 000.
     pub max_member_transactions: NonZeroUsize,
     /// Bytes of the transactions of one member. Default 64 MiB.
-    #[serde(deserialize_with = "at_least_1_mib")]
+    #[serde(deserialize_with = "memory")]
     pub max_member_bytes: ByteSize,
 }
 
@@ -164,11 +164,11 @@ impl Default for Mempool {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Storage {
-    /// Memory for blocks read from disk, with their indexes and filters. Default 128 MiB.
-    #[serde(deserialize_with = "at_least_1_mib")]
+    /// Memory for blocks read from disk, with their indexes and filters. Default 64 MiB.
+    #[serde(deserialize_with = "memory")]
     pub cache_bytes: ByteSize,
     /// Memory for what is not yet in table files. Default 128 MiB.
-    #[serde(deserialize_with = "at_least_1_mib")]
+    #[serde(deserialize_with = "memory")]
     pub write_buffer_bytes: ByteSize,
     /// Table files held open, at least 32. Default 512.
     #[serde(deserialize_with = "open_files")]
@@ -214,7 +214,8 @@ impl Verify {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clients {
-    /// Reads (state, receipts, blocks) served at once for all clients; others wait. Default 16.
+    /// Reads (state, receipts, blocks) served at once for all clients, 1 to 512; others wait. Default 16.
+    #[serde(deserialize_with = "reads")]
     pub max_reads: NonZeroUsize,
 }
 
@@ -254,10 +255,11 @@ impl Config {
     }
 }
 
-fn at_least_1_mib<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+/// RocksDB lays its caches out by such a number, and ends the process at one that no machine has.
+fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
     let size = ByteSize::deserialize(deserializer)?;
-    if size.0 < 1 << 20 {
-        return Err(de::Error::custom(format!("{} bytes, where at least 1 MiB is needed", size.0)));
+    if !(1 << 20..=1 << 40).contains(&size.0) {
+        return Err(de::Error::custom(format!("{} bytes, where 1 MiB to 1024 GiB are allowed", size.0)));
     }
     Ok(size)
 }
@@ -276,6 +278,15 @@ fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error
         return Err(de::Error::custom(format!("{threads} threads, where 0 to 256 are allowed")));
     }
     Ok(threads)
+}
+
+/// Each takes a thread while it lasts, and Tokio has no more of them.
+fn reads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroUsize, D::Error> {
+    let reads = NonZeroUsize::deserialize(deserializer)?;
+    if reads.get() > 512 {
+        return Err(de::Error::custom(format!("{reads} reads at once, where 1 to 512 are allowed")));
+    }
+    Ok(reads)
 }
 
 fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Address>, D::Error> {
@@ -335,9 +346,13 @@ mod tests {
             ("[mempool]\n\nmax_transactions = 0", 3, "nonzero"),
             ("[mempool]\nmax_bytes = 1000", 2, "1 MiB"),
             ("[mempool]\nmax_bytes = \"5 GB\"", 2, "GiB"),
+            ("[storage]\ncache_bytes = \"1025 GiB\"", 2, "1024 GiB"),
             ("[storage]\nmax_open_files = 3", 2, "32 to"),
             ("[storage]\nmin_free_bytes = -1", 2, "-1"),
             ("[verify]\nthreads = 1000", 2, "0 to 256"),
+            ("[clients]\nmax_reads = 0", 2, "nonzero"),
+            ("[clients]\nmax_reads = 513", 2, "1 to 512"),
+            ("[clients]\nmax_reads = 9223372036854775807", 2, "1 to 512"),
             ("[log]\nlevel = \"loud=very\"", 2, "loud"),
             ("[log]\nformat = \"xml\"", 2, "xml"),
             ("[peers]\nAcme = \"acme.example:1\"", 1, "Acme"),

@@ -97,7 +97,8 @@ pub(crate) fn proposal_key(height: Height, block: &BlockHash) -> Vec<u8> {
 }
 
 pub(crate) const COMMITTED: &[u8] = b"node/committed";
-pub(crate) const GUARD: &[u8] = b"guard";
+/// The key of the guard in `Votes`.
+pub const GUARD: &[u8] = b"guard";
 pub(crate) const VIEW: &[u8] = b"view";
 pub(crate) const PREPARE: &str = "prepare/";
 pub(crate) const COMMIT: &str = "commit/";

@@ -17,15 +17,17 @@
 //!                       transport      router ─▶ clients' streams
 //! ```
 //!
-//! Nothing polls. What can wait: feeders, when their lane's budget is used up; the core, when storage
-//! is behind; storage, when the disk is full. Each holds back what comes before it, down to the
-//! sender's flow control, and none holds back votes for the sake of bulk.
+//! Nothing polls but the storage thread, which looks at the disk each second while it has nothing to write. What
+//! can wait: feeders, when their lane's budget is used up; the core, when storage is behind; storage, when the
+//! disk is full. Each holds back what comes before it, down to the sender's flow control, and none holds back
+//! votes for the sake of bulk.
 //!
 //! # Ending
 //!
 //! On SIGTERM or SIGINT: clients are told and let go; the core stops; storage writes what it has been
 //! given, says what depends on it, flushes and closes; the peers are told. Exit code 0. Should the
-//! storage thread fail, the same with exit code 1: a validator that cannot remember must not vote.
+//! storage thread fail, the same with exit code 1: a validator that cannot remember must not vote. So it is
+//! should any thread or task of those above end by a panic: what it did would be missing in silence.
 
 pub mod clock;
 mod driver;
@@ -44,7 +46,7 @@ pub use observer::{NoAnswer, Observer, Stored, not_ready};
 pub(crate) use pool::{PoolSender, Work};
 pub use writer::{BACKLOG_READIES, Disk, StorageFailure};
 
-use crate::clients::{self, Desk, Router, Tickets};
+use crate::clients::{self, Allowances, Desk, Router, Tickets};
 use crate::config::{Config, HttpAddress, Storage as StorageConfig};
 use crate::core::api::{Demand, Input};
 use crate::core::mempool::Limits;
@@ -54,7 +56,7 @@ use crate::metrics::Metrics;
 use crate::storage::{self, RocksStore, Standing, Storage};
 use clock::Clock;
 use driver::Driver;
-use pool::Pool;
+use pool::{Pool, PoolParts};
 use quorate_client::protocol::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use quorate_genesis::{Founding, MemberKeys};
 use quorate_transport::{Directory, Event, LaneReceiver, Node};
@@ -81,6 +83,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a data directory in use is waited for, and how often it is tried.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_RETRY: Duration = Duration::from_millis(100);
+
+/// What a peer's coming or going claims of its lane's budget, in bytes: it may come and go as often as it likes
+/// while the core is held back.
+const PASS_BYTES: usize = 1 << 10;
 
 /// The name of the file that says where the HTTP port is, for `quorate-node status`.
 pub const HTTP_FILE: &str = "http-address";
@@ -121,11 +127,12 @@ pub enum RunError {
     /// The storage thread gave up.
     #[error(transparent)]
     Failed(#[from] StorageFailure),
-    /// A thread that the node cannot do without has panicked. What it had promised is on disk.
+    /// A part that the node cannot do without has ended, which it does by a panic alone. What the node had
+    /// promised is on disk.
     #[error(
-        "an internal error: the {0} thread has panicked; the node stops. Please report it with the log above"
+        "an internal error: a part of the node has panicked ({0}); it stops. Please report it with the log above"
     )]
-    Panicked(&'static str),
+    Panicked(String),
 }
 
 /// Everything a node starts from.
@@ -198,20 +205,28 @@ pub async fn run(setup: Setup, stop: impl Future<Output = &'static str>) -> Resu
     let node = Running::start(setup).await?;
     let mut failed = node.failed;
     let why = tokio::select! {
-        why = stop => Some(why),
-        _ = &mut failed => None,
+        why = stop => Why::Asked(why),
+        name = &mut failed => Why::Ended(name.unwrap_or_else(|_| "a feeder".to_owned())),
     };
-    match why {
-        Some(why) => tracing::info!(%why, "stopping"),
-        None => tracing::error!("a thread of the node has ended; stopping"),
+    match &why {
+        Why::Asked(why) => tracing::info!(%why, "stopping"),
+        Why::Ended(name) => tracing::error!(%name, "a part of the node has ended; stopping"),
     }
-    node.parts.stop(why.unwrap_or("an internal failure")).await
+    node.parts.stop(why).await
+}
+
+/// Why a node stops.
+enum Why {
+    /// It was told to.
+    Asked(&'static str),
+    /// This part of it has ended, and nobody had told it to.
+    Ended(String),
 }
 
 struct Running {
     parts: Parts,
-    /// Resolves when the storage thread or the core's thread ends by itself.
-    failed: oneshot::Receiver<()>,
+    /// Resolves when a part ends by itself, with its name.
+    failed: oneshot::Receiver<String>,
 }
 
 struct Parts {
@@ -229,15 +244,38 @@ struct Parts {
     http_file: Option<PathBuf>,
 }
 
-/// Tells that a thread has ended, however it did.
-struct Ending(Option<mpsc::UnboundedSender<()>>);
+/// Names of threads and tasks, for when they end.
+const STORAGE: &str = "storage";
+const CORE: &str = "core";
+const ROUTER: &str = "router";
+const CLIENTS: &str = "clients";
+
+/// Where is told which thread or task has ended.
+struct Endings(mpsc::UnboundedSender<String>);
+
+impl Endings {
+    fn of(&self, name: &str) -> Ending {
+        Ending { name: name.to_owned(), ended: self.0.clone() }
+    }
+}
+
+/// Tells that the one that holds it has ended, however it did.
+struct Ending {
+    name: String,
+    ended: mpsc::UnboundedSender<String>,
+}
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        if let Some(ended) = self.0.take() {
-            let _ = ended.send(());
-        }
+        // While the node stops, all end, and nobody listens.
+        let _ = self.ended.send(std::mem::take(&mut self.name));
     }
+}
+
+/// A task that tells when it ends.
+async fn told(ending: Ending, task: impl Future<Output = ()>) {
+    let _ending = ending;
+    task.await;
 }
 
 impl Running {
@@ -294,15 +332,17 @@ impl Running {
         let faults = Arc::new(Faults::new(names, Arc::clone(&node), Arc::clone(&metrics), clock));
         let mailbox = Arc::new(Mailbox::new());
         let tickets = Arc::<Tickets>::default();
-        let pool = Pool::start(
-            config.verify.threads(),
-            Arc::clone(core.committee()),
-            Arc::clone(&mailbox),
-            Arc::clone(&tickets),
-            Arc::clone(&faults),
-            Arc::clone(&metrics),
+        let (ended_in, mut ended) = mpsc::unbounded_channel();
+        let endings = Endings(ended_in);
+        let parts = PoolParts {
+            committee: Arc::clone(core.committee()),
+            mailbox: Arc::clone(&mailbox),
+            tickets: Arc::clone(&tickets),
+            faults: Arc::clone(&faults),
+            metrics: Arc::clone(&metrics),
             clock,
-        );
+        };
+        let pool = Pool::start(config.verify.threads(), parts, &endings);
         let pool = pool.map_err(|error| RunError::System(error.to_string()))?;
 
         let queue = Arc::<WriteQueue>::default();
@@ -320,6 +360,7 @@ impl Running {
             me,
             started: Instant::now(),
         };
+        let reads = Arc::new(Semaphore::new(config.clients.max_reads.get()));
         let desk = Desk {
             store: store.clone(),
             observer: observer(),
@@ -327,18 +368,18 @@ impl Running {
             pool: pool.sender(),
             stored: stored_seen.clone(),
             closing: closing_seen,
-            reads: Arc::new(Semaphore::new(config.clients.max_reads.get())),
+            reads: Arc::clone(&reads),
+            allowances: Allowances::default(),
         };
-        let router = Router::new(tickets, store.clone(), faults, Arc::clone(&metrics), stored);
+        let router = Router::new(tickets, store.clone(), faults, Arc::clone(&metrics), stored, reads);
 
         let (stop_http, http_stopped) = watch::channel(false);
         let mut services = JoinSet::new();
         let shown = Shown { observer: Arc::new(observer()), metrics: Arc::clone(&metrics) };
         let http_file = serve_http(&directory, &config, shown, http_stopped, &mut services).await?;
-        services.spawn(router.run(reports));
-        services.spawn(clients::serve(Arc::new(desk), inbox.clients));
+        services.spawn(told(endings.of(ROUTER), router.run(reports)));
+        services.spawn(told(endings.of(CLIENTS), clients::serve(Arc::new(desk), inbox.clients)));
 
-        let (ended_in, mut ended) = mpsc::unbounded_channel();
         let writer = Writer {
             queue: Arc::clone(&queue),
             store: store.clone(),
@@ -355,8 +396,8 @@ impl Running {
             disk,
             metrics: Arc::clone(&metrics),
         };
-        let ending = Ending(Some(ended_in.clone()));
-        let writer = spawn("storage", move || {
+        let ending = endings.of(STORAGE);
+        let writer = spawn(STORAGE, move || {
             let _ending = ending;
             writer.run()
         })?;
@@ -372,8 +413,8 @@ impl Running {
             demand: Demand::default(),
             round_trips_at: Duration::ZERO,
         };
-        let ending = Ending(Some(ended_in));
-        let driver = spawn("core", move || {
+        let ending = endings.of(CORE);
+        let driver = spawn(CORE, move || {
             let _ending = ending;
             driver.run();
         })?;
@@ -382,12 +423,14 @@ impl Running {
         for (class, lane) in
             [(Class::Votes, inbox.votes), (Class::Sync, inbox.sync), (Class::Gossip, inbox.gossip)]
         {
-            feeders.spawn(feed(class, lane, Arc::clone(&mailbox), pool.sender(), Arc::clone(&founding)));
+            let feed = feed(class, lane, Arc::clone(&mailbox), pool.sender(), Arc::clone(&founding));
+            feeders.spawn(told(endings.of(&format!("the feeder of {}", class.name())), feed));
         }
         let (failed_in, failed) = oneshot::channel();
         feeders.spawn(async move {
-            ended.recv().await;
-            let _ = failed_in.send(());
+            if let Some(name) = ended.recv().await {
+                let _ = failed_in.send(name);
+            }
         });
         let parts = Parts {
             mailbox,
@@ -408,8 +451,12 @@ impl Running {
 }
 
 impl Parts {
-    async fn stop(mut self, why: &str) -> Result<(), RunError> {
-        self.closing.send_replace(Some(format!("the node is stopping ({why}); ask another validator")));
+    async fn stop(mut self, why: Why) -> Result<(), RunError> {
+        let told = match &why {
+            Why::Asked(why) => *why,
+            Why::Ended(_) => "an internal failure",
+        };
+        self.closing.send_replace(Some(format!("the node is stopping ({told}); ask another validator")));
         self.feeders.shutdown().await;
         self.mailbox.stop();
         let Parts { driver, queue, writer, store, pool, .. } = self;
@@ -418,10 +465,10 @@ impl Parts {
             queue.close();
             let writer = writer.join();
             let closed = store.close();
-            pool.stop();
-            (driver, writer, closed)
+            (driver, writer, closed, pool.stop())
         });
-        let (driver, writer, closed) = ended.await.map_err(|error| RunError::System(error.to_string()))?;
+        let (driver, writer, closed, pool) =
+            ended.await.map_err(|error| RunError::System(error.to_string()))?;
         self.stop_http.send_replace(true);
         if let Some(file) = self.http_file {
             // A stale one would only make `status` look in the wrong place, and say so.
@@ -437,8 +484,21 @@ impl Parts {
             Ok(node) => node.shutdown().await,
             Err(_) => tracing::warn!("the transport is still in use; the peers will notice by themselves"),
         }
-        writer.map_err(|_| RunError::Panicked("storage"))??;
-        driver.map_err(|_| RunError::Panicked("core"))?;
+        let panicked = |name: &str| RunError::Panicked(name.to_owned());
+        let ended = match why {
+            Why::Asked(_) => None,
+            Why::Ended(name) => Some(name),
+        };
+        // Who ended first is the cause. Only the storage thread has more to say of it than its name.
+        if let Some(name) = ended.as_deref().filter(|name| *name != STORAGE) {
+            return Err(panicked(name));
+        }
+        writer.map_err(|_| panicked(STORAGE))??;
+        driver.map_err(|_| panicked(CORE))?;
+        pool.map_err(RunError::Panicked)?;
+        if let Some(name) = ended {
+            return Err(panicked(&name));
+        }
         match closed {
             Ok(()) => tracing::info!("stopped; everything is on disk"),
             Err(error) => {
@@ -584,14 +644,14 @@ async fn feed(
             }
             Event::PeerUp { peer, address } => {
                 tracing::info!(peer = %name(peer), %address, "peer connected");
-                (Work::Pass(Input::PeerUp(peer)), 0)
+                (Work::Pass(Input::PeerUp(peer)), PASS_BYTES)
             }
             Event::PeerDown { peer, reason } => {
                 tracing::info!(peer = %name(peer), %reason, "peer disconnected");
-                (Work::Pass(Input::PeerDown(peer)), 0)
+                (Work::Pass(Input::PeerDown(peer)), PASS_BYTES)
             }
         };
-        let claim = if bytes == 0 { Claim::none() } else { mailbox.claim(class, bytes).await };
+        let claim = mailbox.claim(class, bytes).await;
         pool.push(class, work, claim);
     }
 }

@@ -19,6 +19,7 @@
 //! A leader that names bodies which never come makes its peers verify without waiting for batches until they
 //! leave its view: at worst one signature at a time, which is what the pool does anyway when they come seldom.
 
+use super::Endings;
 use super::clock::Clock;
 use super::faults::Faults;
 use super::mailbox::{Claim, Class, Mailbox};
@@ -260,6 +261,22 @@ struct Shared {
     clock: Clock,
 }
 
+/// What the pool works with.
+pub(crate) struct PoolParts {
+    /// Whose signatures count.
+    pub(crate) committee: Arc<Committee>,
+    /// Where the core hears what was verified.
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// Who waits for the core's verdicts.
+    pub(crate) tickets: Arc<Tickets>,
+    /// Where bad frames are reported.
+    pub(crate) faults: Arc<Faults>,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
+    /// What it reads the time from.
+    pub(crate) clock: Clock,
+}
+
 /// The pool. Dropping it does not stop it; [`Pool::stop`] does.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
@@ -271,16 +288,9 @@ pub(crate) struct Pool {
 pub(crate) struct PoolSender(Arc<Shared>);
 
 impl Pool {
-    /// Starts `threads` threads, and one for votes alone.
-    pub(crate) fn start(
-        threads: usize,
-        committee: Arc<Committee>,
-        mailbox: Arc<Mailbox>,
-        tickets: Arc<Tickets>,
-        faults: Arc<Faults>,
-        metrics: Arc<Metrics>,
-        clock: Clock,
-    ) -> io::Result<Pool> {
+    /// Starts `threads` threads, and one for votes alone. Each tells when it ends.
+    pub(crate) fn start(threads: usize, parts: PoolParts, endings: &Endings) -> io::Result<Pool> {
+        let PoolParts { committee, mailbox, tickets, faults, metrics, clock } = parts;
         let shared = Arc::new(Shared {
             lines: Mutex::default(),
             voted: Condvar::new(),
@@ -302,8 +312,13 @@ impl Pool {
             let rng = ChaCha20Rng::from_seed(seed);
             let only_votes = number == 0;
             let name = if only_votes { "verify-votes".to_owned() } else { format!("verify-{number}") };
-            pool.threads
-                .push(std::thread::Builder::new().name(name).spawn(move || shared.run(only_votes, rng))?);
+            // What the thread was at would be missing in the order of its class, and all after it wait.
+            let ending = endings.of(&name);
+            let run = move || {
+                let _ending = ending;
+                shared.run(only_votes, rng);
+            };
+            pool.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
         }
         Ok(pool)
     }
@@ -312,16 +327,19 @@ impl Pool {
         PoolSender(Arc::clone(&self.shared))
     }
 
-    /// Stops the threads after what they are at; the rest is dropped.
-    pub(crate) fn stop(self) {
+    /// Stops the threads after what they are at; the rest is dropped. Names one that has panicked.
+    pub(crate) fn stop(self) -> Result<(), String> {
         self.shared.lines().stop = true;
         self.shared.voted.notify_all();
         self.shared.arrived.notify_all();
+        let mut panicked = None;
         for thread in self.threads {
+            let name = thread.thread().name().unwrap_or("verify").to_owned();
             if thread.join().is_err() {
-                tracing::error!("a verify thread had panicked");
+                panicked = Some(name);
             }
         }
+        panicked.map_or(Ok(()), Err)
     }
 }
 

@@ -278,6 +278,33 @@ async fn a_database_that_refuses_ends_the_thread_and_nothing_is_said() {
     assert!(matches!(error, super::StorageFailure::Write(_)), "{error}");
 }
 
+#[tokio::test]
+async fn a_thread_that_nobody_hears_ends_with_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path(), u64::MAX);
+    bench.reports.close();
+    bench.queue.push(ready(1));
+    let thread = tokio::task::spawn_blocking(|| bench.thread.join().unwrap());
+    let error = tokio::time::timeout(Duration::from_secs(30), thread).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, super::StorageFailure::Unheard), "{error}");
+}
+
+/// Each part says its name when it ends, also by a panic; the first is the cause.
+#[test]
+fn whatever_ends_is_named() {
+    let (ended_in, mut ended) = mpsc::unbounded_channel();
+    let endings = super::Endings(ended_in);
+    let ending = endings.of("verify-1");
+    let panics = std::thread::spawn(move || {
+        let _ending = ending;
+        panic!("as a bug would");
+    });
+    assert!(panics.join().is_err());
+    drop(endings.of("core"));
+    assert_eq!(ended.try_recv().unwrap(), "verify-1");
+    assert_eq!(ended.try_recv().unwrap(), "core");
+}
+
 #[test]
 fn the_core_is_held_back_before_memory_runs_out() {
     let queue = WriteQueue::default();

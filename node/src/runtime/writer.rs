@@ -215,6 +215,9 @@ pub enum StorageFailure {
         /// The cause.
         error: std::io::Error,
     },
+    /// Nobody takes what is reported any more: clients would wait for ever.
+    #[error("an internal error: nobody takes the storage thread's reports; the node stops")]
+    Unheard,
 }
 
 /// What the storage thread owns and talks to.
@@ -257,7 +260,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes until the queue is closed.
+    /// Writes until the queue is closed; for nothing else it ends without an error.
     ///
     /// # Errors
     /// See [`StorageFailure`].
@@ -291,7 +294,7 @@ impl Writer {
                 self.mailbox.persisted(last);
             }
             if !reports.is_empty() && self.reports.blocking_send(reports).is_err() {
-                return Ok(());
+                return Err(StorageFailure::Unheard);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The marker of a data directory: which format, which chain.
 //!
 //! A directory is created in two steps, so that a crash in between is told from damage: the marker is
-//! written with `state = "creating"`, the database is made, the marker is written again without it. A
+//! written with `state = "creating"`, database and guard file are made, the marker is written again without it. A
 //! directory found half made holds nothing yet and is made anew; a directory whose marker is complete
 //! must have a complete database.
 
@@ -18,6 +18,9 @@ pub const FORMAT: u64 = 1;
 
 /// The marker's name within the data directory.
 pub(super) const FILE: &str = "FORMAT";
+
+/// The name of the file that is locked while the directory is founded. It stays, and says nothing.
+pub(super) const LOCK: &str = "LOCK";
 
 /// What a directory is, judged by its marker alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,12 +95,13 @@ pub(super) fn write(directory: &Path, chain: &ChainId, complete: bool) -> Result
     replace().map_err(|error| OpenError::io(&path, error))
 }
 
-/// Whether a directory holds nothing; what a file system puts into its root does not count.
+/// Whether a directory holds nothing; what a file system puts into its root does not count, nor what a
+/// creation leaves that was cut short before the marker.
 fn is_empty(directory: &Path) -> Result<bool, OpenError> {
     let entries = std::fs::read_dir(directory).map_err(|error| OpenError::io(directory, error))?;
     for entry in entries {
         let name = entry.map_err(|error| OpenError::io(directory, error))?.file_name();
-        if name != "lost+found" && !name.to_string_lossy().starts_with(".tmp") {
+        if name != "lost+found" && name != LOCK && !name.to_string_lossy().starts_with(".tmp") {
             return Ok(false);
         }
     }

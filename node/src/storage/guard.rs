@@ -26,16 +26,25 @@
 //! The inode alone would not tell a copy: file systems give a freed one out again at once, so a directory
 //! restored in the place of a lost one may well get the same. When a file was made cannot be set. An
 //! image of a whole disk has both; nothing in a directory can tell that it is one.
+//!
+//! A backup that is copied over the file leaves it both (`cp` empties the file that is there, and fills it).
+//! So the file does not stay the same for long: each start makes it anew, and so does every
+//! [`RENEW_AFTER`]th write. A backup names the file of its time, which is another by then. The times of the last
+//! change would not do instead: a copy sets the one, and whoever changes owner or mode changes the other.
 
 use crate::core::Memory;
 use crate::core::api::Guard;
 use quorate_types::hash::{ChainId, Hash};
 use quorate_types::ids::{Height, View};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
+
+/// Writes after which the file is made anew. That takes two syncs more, and each of these writes could
+/// otherwise be forgotten by a backup that was taken before it and is copied over the file.
+const RENEW_AFTER: u64 = 1024;
 
 const MAGIC: &[u8; 8] = b"QRTGUARD";
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
@@ -140,6 +149,11 @@ impl GuardSlot {
         }
     }
 
+    /// The same content for a new file.
+    fn renewed(&self, identity: FileIdentity) -> GuardSlot {
+        GuardSlot { sequence: 0, identity, ..*self }
+    }
+
     /// The content that writes a judgement down.
     pub fn judged(&self, standing: &Standing) -> GuardSlot {
         self.next(self.guard, standing.mark())
@@ -211,10 +225,12 @@ pub struct GuardFile {
     path: PathBuf,
     file: File,
     last: GuardSlot,
+    /// The file has just got its name, which may not be on the disk yet.
+    newly_named: bool,
 }
 
 impl GuardFile {
-    /// Opens the guard file, or makes one, and compares it with what the database holds.
+    /// Opens the guard file, or makes one, compares it with what the database holds, and makes it anew.
     ///
     /// `held` is the guard found in the database; `founded` says that the database was created by this
     /// very start. A doubt is written down before this returns, so that a crash does not hide it; it
@@ -230,7 +246,7 @@ impl GuardFile {
     ) -> io::Result<(GuardFile, Standing)> {
         let found = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => Some(read_slots(&file)?.map(|slot| (file, slot))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
         let held = held.unwrap_or_default();
@@ -242,28 +258,66 @@ impl GuardFile {
             Some(Some((file, last))) => GuardSlot::judge(Some(last), FileIdentity::of(file)?, &held, founded),
         };
         let mut guard_file = match found.flatten() {
-            Some((file, last)) if last.chain == chain => GuardFile { path: path.to_owned(), file, last },
-            _ => GuardFile::create(path, chain, held, &standing)?,
+            Some((file, last)) if last.chain == chain => {
+                GuardFile { path: path.to_owned(), file, last, newly_named: false }
+            }
+            _ => {
+                let first = GuardSlot::first(chain, FileIdentity::default(), held, &standing);
+                let mut guard_file = GuardFile::make(path, first)?;
+                guard_file.take_the_name()?;
+                guard_file.sync_name()?;
+                return Ok((guard_file, standing));
+            }
         };
         if guard_file.last.standing != standing.mark() {
             guard_file.write(guard_file.last.judged(&standing))?;
         }
+        guard_file.renew(guard_file.last)?;
         Ok((guard_file, standing))
     }
 
-    /// A new file, whole or not at all.
-    fn create(path: &Path, chain: ChainId, guard: Guard, standing: &Standing) -> io::Result<GuardFile> {
-        let new = path.with_extension("new");
+    /// A new file beside the one that is to be replaced, written and synced.
+    fn make(path: &Path, content: GuardSlot) -> io::Result<GuardFile> {
         let options =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).clone();
-        let file = options.open(&new)?;
+        let file = options.open(beside(path))?;
         file.set_len(FILE_BYTES)?;
-        let last = GuardSlot::first(chain, FileIdentity::of(&file)?, guard, standing);
-        let mut guard_file = GuardFile { path: path.to_owned(), file, last };
-        guard_file.write(last.judged(standing))?;
-        std::fs::rename(&new, path)?;
-        super::sync_parent(path)?;
-        Ok(guard_file)
+        let content = content.renewed(FileIdentity::of(&file)?);
+        let mut made = GuardFile { path: path.to_owned(), file, last: content, newly_named: false };
+        made.write(content)?;
+        Ok(made)
+    }
+
+    /// Puts a new file in the place of the one that is there: from now on it is the file, though its name may not be
+    /// on the disk yet.
+    fn take_the_name(&mut self) -> io::Result<()> {
+        std::fs::rename(beside(&self.path), &self.path)?;
+        self.newly_named = true;
+        Ok(())
+    }
+
+    fn sync_name(&mut self) -> io::Result<()> {
+        if self.newly_named {
+            super::sync_parent(&self.path)?;
+            self.newly_named = false;
+        }
+        Ok(())
+    }
+
+    /// Writes `next` to a new file in the place of this one; `false` if there is no space for another one, and
+    /// this one is as it was.
+    fn renew(&mut self, next: GuardSlot) -> io::Result<bool> {
+        let mut made = match GuardFile::make(&self.path, next) {
+            Ok(made) => made,
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        made.take_the_name()?;
+        *self = made;
+        self.sync_name()?;
+        Ok(true)
     }
 
     /// Writes down the core's latest guard and syncs it. Call it after the batch that holds the same
@@ -276,7 +330,11 @@ impl GuardFile {
     /// # Errors
     /// Of the file system. The older slot stays whole; the call may be repeated.
     pub fn record(&mut self, guard: Guard, voted: bool) -> io::Result<()> {
-        self.write(self.last.recorded(guard, voted))
+        let next = self.last.recorded(guard, voted);
+        if next.sequence >= RENEW_AFTER && self.renew(next)? {
+            return Ok(());
+        }
+        self.write(next)
     }
 
     /// What the file holds.
@@ -293,9 +351,15 @@ impl GuardFile {
         let offset = SLOT_OFFSETS[usize::from(next.sequence % 2 == 1)];
         self.file.write_all_at(&next.encode(), offset)?;
         self.file.sync_data()?;
+        self.sync_name()?;
         self.last = next;
         Ok(())
     }
+}
+
+/// Where a new file is made.
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 /// The newest whole slot.
@@ -305,7 +369,7 @@ fn read_slots(file: &File) -> io::Result<Option<GuardSlot>> {
         let mut bytes = [0u8; SLOT_BYTES];
         match file.read_exact_at(&mut bytes, offset) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => continue,
             Err(error) => return Err(error),
         }
         if let Some(slot) = GuardSlot::decode(&bytes)
@@ -483,14 +547,55 @@ mod tests {
         eprintln!("{same_inode} of 20 copies got the inode of the lost file");
     }
 
+    /// A backup is copied over what is there: the same file, with what it held a while ago.
+    #[test]
+    fn a_backup_copied_over_the_file_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        let copy_over = |backup: &[u8]| {
+            let inode = std::fs::metadata(&path).unwrap().ino();
+            std::fs::write(&path, backup).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+        };
+        voted(&path, 3);
+        let backup = std::fs::read(&path).unwrap();
+        // It started again since, and voted.
+        let (mut file, standing) = GuardFile::open(&path, CHAIN, Some(guard(3)), false).unwrap();
+        assert_eq!(standing, Standing::Settled);
+        file.record(guard(4), true).unwrap();
+        copy_over(&backup);
+        assert!(matches!(reopen(&path, 3), Standing::Lost { .. }));
+
+        // It ran all the time, and voted many times.
+        let (mut file, _) = GuardFile::open(&path, CHAIN, Some(guard(4)), false).unwrap();
+        file.record(guard(5), true).unwrap();
+        file.last.sequence = RENEW_AFTER - 2;
+        let backup = std::fs::read(&path).unwrap();
+        for vote in 6..=8 {
+            file.record(guard(vote), true).unwrap();
+            assert_eq!(file.last(), guard(vote));
+        }
+        assert!(file.last.sequence < 3, "the file was made anew");
+        let newest = std::fs::read(&path).unwrap();
+        copy_over(&backup);
+        assert!(matches!(reopen(&path, 5), Standing::Lost { .. }));
+        // What it holds itself is no copy.
+        let (mut file, _) = GuardFile::open(&path, CHAIN, Some(guard(8)), false).unwrap();
+        file.record(guard(9), true).unwrap();
+        assert_ne!(std::fs::read(&path).unwrap(), newest);
+        assert_eq!(reopen(&path, 9), Standing::Settled);
+        assert!(!beside(&path).exists());
+    }
+
     /// Cuts the newest write short after every number of bytes: the one before it must survive.
     #[test]
     fn a_torn_write_never_loses_the_older_slot() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("guard");
         voted(&path, 6);
-        let before = std::fs::read(&path).unwrap();
         let (mut file, _) = GuardFile::open(&path, CHAIN, Some(guard(6)), false).unwrap();
+        file.record(guard(6), true).unwrap();
+        let before = std::fs::read(&path).unwrap();
         file.record(guard(7), true).unwrap();
         drop(file);
         let after = std::fs::read(&path).unwrap();
@@ -498,11 +603,14 @@ mod tests {
         let (first, last) = (changed[0], changed[changed.len() - 1]);
         for cut in first..=last {
             let torn = [&after[..cut], &before[cut..]].concat();
-            OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&torn, 0).unwrap();
-            let (file, standing) = GuardFile::open(&path, CHAIN, Some(guard(7)), false).unwrap();
+            let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            file.write_all_at(&torn, 0).unwrap();
+            let whole = read_slots(&file).unwrap().unwrap();
+            assert_eq!(whole.guard, guard(6), "cut at {cut}");
+            let standing = GuardSlot::judge(Some(&whole), FileIdentity::of(&file).unwrap(), &guard(7), false);
             assert_eq!(standing, Standing::Settled, "cut at {cut}");
-            assert_eq!(file.last(), guard(6), "cut at {cut}");
         }
+        assert_eq!(reopen(&path, 7), Standing::Settled);
     }
 
     /// A checksum proves that a slot was written whole, not that this program wrote it.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! <directory>/data/FORMAT   which format, which chain          (module `format`)
+//! <directory>/data/LOCK     held while the directory is founded
 //! <directory>/data/db/      RocksDB: one column family for each [`Column`]
 //! <directory>/guard         the furthest promise ever made     (module `guard`)
 //! ```
@@ -39,6 +40,9 @@ pub use guard::{FileIdentity, GuardFile, GuardSlot, Standing};
 pub use options::MAX_LOG_BYTES;
 pub use space::free_bytes;
 
+/// Where the core keeps the guard that belongs to the votes in the database.
+pub use crate::core::records::GUARD as GUARD_KEY;
+
 use crate::config;
 use crate::core::api::Guard;
 use bytes::Bytes;
@@ -46,9 +50,9 @@ use quorate_ledger::{Column, Store, StoreError, Write};
 use quorate_types::codec;
 use quorate_types::hash::ChainId;
 use rocksdb::{DB, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -56,9 +60,6 @@ use system_cache::{SystemCache, Table};
 
 /// The name of the guard file in the node's directory.
 pub const GUARD_FILE: &str = "guard";
-
-/// Where the core keeps the guard that belongs to the votes in the database.
-pub const GUARD_KEY: &[u8] = b"guard";
 
 /// Why a data directory was not opened. Each text gives the cause and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -255,16 +256,27 @@ impl Storage {
         chain: &ChainId,
         config: &config::Storage,
     ) -> Result<Storage, OpenError> {
-        let (store, founded) = match RocksStore::open_existing(data, chain, config)? {
-            Some(store) => (store, false),
-            None => (RocksStore::found(data, chain, config)?, true),
+        let (store, founding) = match RocksStore::open_existing(data, chain, config)? {
+            Some(store) => (store, None),
+            None => {
+                let founding = lock(data)?;
+                // Another process may have founded it before the lock was ours.
+                match RocksStore::open_existing(data, chain, config)? {
+                    Some(store) => (store, None),
+                    None => (RocksStore::found(data, chain, config)?, Some(founding)),
+                }
+            }
         };
         let damaged = |what: String| OpenError::Corrupt { path: data.to_owned(), what };
         let held = store.get(Column::Votes, GUARD_KEY).map_err(|error| damaged(error.to_string()))?;
         let held = held.map(|bytes| codec::decode::<Guard>(&bytes, GUARD_BYTES)).transpose();
         let held = held.map_err(|error| damaged(format!("guard record: {error}")))?;
-        let opened = GuardFile::open(guard, *chain, held, founded);
+        let opened = GuardFile::open(guard, *chain, held, founding.is_some());
         let (guard, standing) = opened.map_err(|error| OpenError::io(guard, error))?;
+        if founding.is_some() {
+            // Not before: a whole database without a guard file looks like one that has lost it.
+            format::write(data, chain, true)?;
+        }
         Ok(Storage { store, guard, standing, held: held.unwrap_or_default() })
     }
 }
@@ -326,10 +338,8 @@ impl RocksStore {
         Ok(Some(RocksStore::of(data, config, db)))
     }
 
-    /// Creates the directory and an empty database.
+    /// Creates an empty database, in a directory that is locked and not yet marked as complete.
     fn found(data: &Path, chain: &ChainId, config: &config::Storage) -> Result<RocksStore, OpenError> {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
-        made.map_err(|error| OpenError::io(data, error))?;
         format::write(data, chain, false)?;
         let db = data.join("db");
         // What a creation that was cut short left behind: marked as such, it holds nothing.
@@ -340,7 +350,6 @@ impl RocksStore {
         }
         let opened = open_db(data, config, true)?;
         sync_parent(&db).map_err(|error| OpenError::io(&db, error))?;
-        format::write(data, chain, true)?;
         Ok(RocksStore::of(data, config, opened))
     }
 
@@ -574,6 +583,22 @@ impl Store for RocksStore {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
         self.entries(column, from, to, limit)
+    }
+}
+
+/// Makes the directory, and keeps others from founding it at the same time: each would take what the other
+/// makes for the rest of a creation that was cut short, and remove it. Given back when dropped; from then on
+/// the database has its own lock.
+fn lock(data: &Path) -> Result<File, OpenError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| OpenError::io(data, error))?;
+    let path = data.join(format::LOCK);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.map_err(|error| OpenError::io(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: data.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(OpenError::io(&path, error)),
     }
 }
 

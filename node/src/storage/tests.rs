@@ -112,6 +112,41 @@ fn a_creation_cut_short_is_begun_again() {
     assert_eq!(place.open().unwrap().standing, Standing::Fresh);
 }
 
+/// The first start may fail at any step, and the next one begins where nothing was lost.
+#[test]
+fn a_creation_without_its_guard_file_is_begun_again() {
+    let place = Place::new();
+    let guard = place.dir.path().join("elsewhere").join(GUARD_FILE);
+    let open = || Storage::open(&place.data(), &guard, &CHAIN, &config::Storage::default());
+    let error = open().map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("elsewhere"), "{error}");
+    fs::create_dir(guard.parent().unwrap()).unwrap();
+    assert_eq!(open().unwrap().standing, Standing::Fresh);
+}
+
+#[test]
+fn a_directory_is_founded_by_one_process_at_a_time() {
+    let place = Place::new();
+    let founding = lock(&place.data()).unwrap();
+    format::write(&place.data(), &CHAIN, false).unwrap();
+    fs::create_dir(place.db()).unwrap();
+    assert!(matches!(place.refused().0, OpenError::InUse { .. }));
+    assert!(place.db().exists(), "what the other one makes is left alone");
+    drop(founding);
+    assert_eq!(place.open().unwrap().standing, Standing::Fresh);
+
+    // However they meet, one of them has it, and the other is told.
+    for _ in 0..10 {
+        let place = Place::new();
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..2).map(|_| scope.spawn(|| place.open())).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        let failed: Vec<&OpenError> = opened.iter().filter_map(|opened| opened.as_ref().err()).collect();
+        assert!(matches!(failed[..], [OpenError::InUse { .. }]), "{failed:?}");
+    }
+}
+
 #[test]
 fn another_chain_is_named() {
     let place = Place::new();

@@ -8,7 +8,7 @@ use crate::close::{CloseCode, close};
 use crate::connect::{canonical, hello_bytes};
 use crate::directory::Admitted;
 use crate::frame::FrameReader;
-use crate::gate::{Gate, Pass};
+use crate::gate::Pass;
 use crate::hello::{Hello, HelloError, MAX_HELLO_BYTES, Sender};
 use crate::identity::proved_key;
 use crate::node::{Shared, stopped};
@@ -32,7 +32,6 @@ pub(crate) type Links = BTreeMap<ValidatorIndex, mpsc::Sender<Accepted>>;
 
 /// Accepts until told to stop.
 pub(crate) async fn run(shared: Arc<Shared>, links: Arc<Links>, mut stop: watch::Receiver<bool>) {
-    let gate = Gate::new(shared.config.max_handshakes);
     // One task per handshake under way or client connected; the gate and the table of clients bound it.
     let mut tasks = JoinSet::new();
     loop {
@@ -41,7 +40,7 @@ pub(crate) async fn run(shared: Arc<Shared>, links: Arc<Links>, mut stop: watch:
             Some(_) = tasks.join_next() => {}
             incoming = shared.endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
-                if let Some((connecting, pass)) = begin(&shared, &gate, incoming) {
+                if let Some((connecting, pass)) = begin(&shared, incoming) {
                     tasks.spawn(welcome(Arc::clone(&shared), Arc::clone(&links), connecting, pass));
                 }
             }
@@ -53,7 +52,8 @@ pub(crate) async fn run(shared: Arc<Shared>, links: Arc<Links>, mut stop: watch:
 }
 
 /// Begins a handshake if there is room for one.
-fn begin(shared: &Shared, gate: &Arc<Gate>, incoming: quinn::Incoming) -> Option<(quinn::Connecting, Pass)> {
+fn begin(shared: &Shared, incoming: quinn::Incoming) -> Option<(quinn::Connecting, Pass)> {
+    let gate = &shared.gate;
     let address = incoming.remote_address();
     if gate.is_busy() && !incoming.remote_address_validated() && incoming.may_retry() {
         shared.counters.handshakes_retried.add(1);

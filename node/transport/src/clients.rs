@@ -2,7 +2,8 @@
 //!
 //! A client opens one bidirectional stream per request or subscription. Everything that it can grow is
 //! bounded: connections in all and per member, streams per connection, bytes in flight, the length of
-//! a frame, and the bytes of all its unfinished frames together.
+//! a frame, and the bytes of all its unfinished frames together. So is the time for which it may leave an
+//! answer unread.
 
 use crate::close::{CloseCode, close};
 use crate::config::ClientLimits;
@@ -151,7 +152,7 @@ pub(crate) async fn serve(shared: &Shared, connection: &quinn::Connection, membe
         let stream = ClientStream {
             member,
             remote,
-            sender: FrameSender::new(send, limits.max_response_bytes),
+            sender: FrameSender::new(send, limits.max_response_bytes).patient_for(limits.answer_patience),
             receiver: FrameReceiver::new(reader),
         };
         tokio::select! {

@@ -24,8 +24,8 @@ pub struct Config {
     /// Limits of clients.
     pub clients: ClientLimits,
     /// Handshakes under way at once; further ones are refused. A quarter may come from one source
-    /// (an IPv4 address, or an IPv6 /64). Default 256: what strangers can take
-    /// of the node's memory ends here.
+    /// (an IPv4 address, or an IPv6 /64), and an eighth is kept for sources at which validators are. Default
+    /// 256: what strangers can take of the node's memory ends here.
     pub max_handshakes: usize,
     /// Time for a handshake, and again for the hello after it. Default 5 s.
     pub handshake_timeout: Duration,
@@ -38,6 +38,9 @@ pub struct Config {
     pub reconnect_min: Duration,
     /// Longest wait before dialling again. Default 5 s: a healed network is noticed within seconds.
     pub reconnect_max: Duration,
+    /// How old a connection with a validator must be before a new one that the other side dialled takes its
+    /// place; doubles up to [`reconnect_max`](Config::reconnect_max) while each is replaced in turn. Default 1 s.
+    pub supersede_after: Duration,
     /// Whether the kernel cuts large sends into packets (UDP GSO). Default true; turn it off behind
     /// network cards or tunnels that mangle such packets.
     pub gso: bool,
@@ -79,6 +82,7 @@ impl Config {
             idle_timeout: Duration::from_secs(10),
             reconnect_min: Duration::from_millis(100),
             reconnect_max: Duration::from_secs(5),
+            supersede_after: Duration::from_secs(1),
             gso: true,
             socket_buffer_bytes: 4 * MIB,
         }
@@ -154,6 +158,9 @@ pub struct ClientLimits {
     /// Bytes that the unfinished frames of one connection may claim together, over all its streams.
     /// Default 4 MiB. At the limit, further streams of that connection wait.
     pub max_unfinished_bytes: usize,
+    /// How long a client may take nothing of an answer before its stream is given up. Default 20 s: what
+    /// waits for it is memory of this node, and a client that still wants it may ask again.
+    pub answer_patience: Duration,
     /// Newly opened streams waiting for the application. Default 256; at the limit streams are not
     /// accepted, and their clients wait.
     pub inbox_streams: usize,
@@ -168,6 +175,7 @@ impl Default for ClientLimits {
             max_request_bytes: 2 * MIB,
             max_response_bytes: 48 * MIB,
             max_unfinished_bytes: 4 * MIB,
+            answer_patience: Duration::from_secs(20),
             inbox_streams: 256,
         }
     }

@@ -7,6 +7,7 @@
 use crate::close::{CloseCode, DownReason};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const LENGTH_BYTES: usize = 4;
@@ -20,6 +21,10 @@ const READ_BYTES: usize = 64 * 1024;
 /// Frames up to this length are copied next to their neighbours, so that many go in one write; longer
 /// ones are handed over as they are.
 const COALESCE_BYTES: usize = 8 * 1024;
+
+/// Bytes of an answer or request given to QUIC at a time, as a copy: what is not acknowledged keeps its whole
+/// piece of memory, and a byte of a frame handed over as it is would keep the frame.
+const PIECE_BYTES: usize = 32 * 1024;
 
 /// Why a stream of frames ended early.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +46,9 @@ pub enum StreamError {
     /// The connection is gone.
     #[error(transparent)]
     Lost(DownReason),
+    /// The other side took nothing for as long as this end is patient.
+    #[error("the other side has read nothing for {} s", .0.as_secs())]
+    Stalled(Duration),
     /// The stream was finished, or an earlier send was cancelled in the middle of a frame.
     #[error("the stream is already finished")]
     Finished,
@@ -150,6 +158,10 @@ pub(crate) struct FrameReader {
     claimed: Option<OwnedSemaphorePermit>,
 }
 
+/// The room that a received frame has in the budget of its connection; given back when dropped.
+#[derive(Debug, Default)]
+pub struct Room(#[allow(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
+
 impl FrameReader {
     pub(crate) fn new(stream: quinn::RecvStream, limit: usize) -> FrameReader {
         FrameReader {
@@ -171,6 +183,11 @@ impl FrameReader {
 
     /// The next frame; `None` when the other side finished the stream between two frames.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
+        Ok(self.next_in_its_room().await?.map(|(frame, _room)| frame))
+    }
+
+    /// The next frame, which counts against the budget until its room is dropped.
+    pub(crate) async fn next_in_its_room(&mut self) -> Result<Option<(Bytes, Room)>, StreamError> {
         loop {
             if let (Some(budget), Some(claim)) = (&self.budget, self.claim) {
                 // The semaphore is never closed, so an error is impossible; without one there is no limit.
@@ -178,10 +195,7 @@ impl FrameReader {
                 self.claim = None;
             }
             match self.assembler.step(self.limit) {
-                Ok(Step::Frame(frame)) => {
-                    self.claimed = None;
-                    return Ok(Some(frame));
-                }
+                Ok(Step::Frame(frame)) => return Ok(Some((frame, Room(self.claimed.take())))),
                 Ok(Step::Begins(length)) => {
                     self.claim = self.budget.as_ref().and_then(|_| u32::try_from(length).ok());
                 }
@@ -227,6 +241,8 @@ pub(crate) fn gather(frames: &[Bytes]) -> Vec<Bytes> {
 pub struct FrameSender {
     stream: quinn::SendStream,
     limit: usize,
+    /// How long the other side may take nothing of a frame; `None` for ever.
+    patience: Option<Duration>,
     state: SendState,
 }
 
@@ -242,10 +258,17 @@ enum SendState {
 
 impl FrameSender {
     pub(crate) fn new(stream: quinn::SendStream, limit: usize) -> FrameSender {
-        FrameSender { stream, limit, state: SendState::Open }
+        FrameSender { stream, limit, patience: None, state: SendState::Open }
     }
 
-    /// Sends one frame; waits while the other side takes no more.
+    /// Gives up a frame of which the other side takes nothing for so long.
+    pub(crate) fn patient_for(mut self, patience: Duration) -> FrameSender {
+        self.patience = Some(patience);
+        self
+    }
+
+    /// Sends one frame; waits while the other side takes no more, towards a client only as long as
+    /// [`ClientLimits::answer_patience`](crate::ClientLimits::answer_patience) without any progress.
     ///
     /// Not cancel-safe: a send cancelled half-way closes the stream.
     ///
@@ -259,10 +282,27 @@ impl FrameSender {
             return Err(StreamError::Finished);
         }
         self.state = SendState::Broken;
-        let mut chunks = gather(&[frame]);
-        self.stream.write_all_chunks(&mut chunks).await.map_err(|error| write_error(&error))?;
+        for chunk in gather(&[frame]) {
+            let mut rest = &chunk[..];
+            while !rest.is_empty() {
+                let written = self.write(&rest[..rest.len().min(PIECE_BYTES)]).await?;
+                rest = &rest[written..];
+            }
+        }
         self.state = SendState::Open;
         Ok(())
+    }
+
+    /// Writes as much as the other side takes, as soon as it takes any.
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, StreamError> {
+        let written = match self.patience {
+            None => self.stream.write(bytes).await,
+            Some(patience) => match tokio::time::timeout(patience, self.stream.write(bytes)).await {
+                Ok(written) => written,
+                Err(_) => return Err(StreamError::Stalled(patience)),
+            },
+        };
+        written.map_err(|error| write_error(&error))
     }
 
     /// Says that no more will come. What was sent is still delivered.
@@ -317,6 +357,15 @@ impl FrameReceiver {
     /// See [`StreamError`]. After an error the stream is of no more use.
     pub async fn receive(&mut self) -> Result<Option<Bytes>, StreamError> {
         self.reader.next().await
+    }
+
+    /// As [`receive`](FrameReceiver::receive), for a frame that will have to wait here: it counts against the
+    /// budget of its connection until its room is dropped.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub async fn receive_in_its_room(&mut self) -> Result<Option<(Bytes, Room)>, StreamError> {
+        self.reader.next_in_its_room().await
     }
 }
 

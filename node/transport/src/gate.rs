@@ -1,6 +1,11 @@
 //! How many handshakes may be under way. This is all that a stranger can take of a node.
+//!
+//! Four sources could take all of it together. So some is kept for where validators are: addresses that are named
+//! for them, and those from which they last were connected. When many handshakes are under way, each new one has
+//! to prove its address first, so nobody gets there by a forged one.
 
-use std::collections::HashMap;
+use quorate_types::ids::ValidatorIndex;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +14,10 @@ pub(crate) struct Gate {
     limit: usize,
     /// At most as many entries as handshakes under way.
     by_source: Mutex<HashMap<IpAddr, usize>>,
+    /// Sources at which validators are said to be.
+    named: HashSet<IpAddr>,
+    /// The source from which each validator was last connected.
+    seen: Mutex<BTreeMap<ValidatorIndex, IpAddr>>,
 }
 
 /// One handshake under way; ends when dropped.
@@ -29,8 +38,26 @@ fn source_of(address: IpAddr) -> IpAddr {
 }
 
 impl Gate {
-    pub(crate) fn new(limit: usize) -> Arc<Gate> {
-        Arc::new(Gate { limit, by_source: Mutex::default() })
+    /// Nothing is under way. `named` are the addresses at which validators are said to be.
+    pub(crate) fn new(limit: usize, named: impl IntoIterator<Item = IpAddr>) -> Arc<Gate> {
+        let named = named.into_iter().map(source_of).collect();
+        Arc::new(Gate { limit, by_source: Mutex::default(), named, seen: Mutex::default() })
+    }
+
+    /// A validator is connected from here.
+    pub(crate) fn seen(&self, validator: ValidatorIndex, address: IpAddr) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(validator, source_of(address));
+    }
+
+    /// How many handshakes may be under way for one from this source to begin: an eighth is kept for validators.
+    fn room_for(&self, source: IpAddr) -> usize {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let nobody = self.named.is_empty() && seen.is_empty();
+        if nobody || self.named.contains(&source) || seen.values().any(|known| *known == source) {
+            return self.limit;
+        }
+        self.limit - self.limit / 8
     }
 
     fn by_source(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -41,10 +68,11 @@ impl Gate {
     /// this source.
     pub(crate) fn enter(self: &Arc<Gate>, address: IpAddr) -> Option<Pass> {
         let source = source_of(address);
+        let room = self.room_for(source);
         let mut by_source = self.by_source();
         let total: usize = by_source.values().sum();
         let here = by_source.get(&source).copied().unwrap_or(0);
-        if total >= self.limit || here >= self.limit.div_ceil(4) {
+        if total >= room || here >= self.limit.div_ceil(4) {
             return None;
         }
         by_source.insert(source, here + 1);
@@ -77,7 +105,7 @@ mod tests {
 
     #[test]
     fn no_source_takes_more_than_a_quarter_and_all_together_no_more_than_the_limit() {
-        let gate = Gate::new(8);
+        let gate = Gate::new(8, []);
         let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
         let first = [gate.enter(ip(1)), gate.enter(ip(1))];
         assert!(first.iter().all(Option::is_some));
@@ -90,6 +118,20 @@ mod tests {
         assert!(gate.enter(ip(5)).is_some());
         drop(rest);
         assert!(gate.by_source().is_empty(), "nothing is remembered of handshakes that ended");
+    }
+
+    #[test]
+    fn strangers_leave_room_for_where_validators_are() {
+        let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
+        let gate = Gate::new(16, [ip(9)]);
+        gate.seen(ValidatorIndex(3), ip(7));
+        gate.seen(ValidatorIndex(3), ip(8));
+        let strangers: Vec<Pass> =
+            [1, 2, 3, 4, 7].iter().flat_map(|n| [*n; 4]).filter_map(|n| gate.enter(ip(n))).collect();
+        assert_eq!(strangers.len(), 14);
+        assert!(gate.enter(ip(7)).is_none(), "nobody is there any more");
+        let _validators = [ip(8), ip(9)].map(|known| gate.enter(known).expect("room is kept"));
+        assert!(gate.enter(ip(9)).is_none(), "the limit holds for all");
     }
 
     #[test]

@@ -149,6 +149,33 @@ async fn a_validator_gets_one_stream_per_lane_and_no_more() {
     assert!(more.is_err(), "a fourth stream has to wait for ever");
 }
 
+/// Each would cost the others of this node a closed and an opened connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_young_connection_is_not_replaced_by_one_that_is_dialled_again() {
+    let mut config = Config::new(anywhere());
+    config.supersede_after = Duration::from_secs(600);
+    let (node, mut inbox) = victim(config);
+    let attacker = Attacker::new(1);
+    let connection = attacker.dial_as_validator(&node).await;
+    assert!(matches!(soon(inbox.votes.recv()).await, Some(Event::PeerUp { .. })));
+    for process in [1, 2, 3] {
+        let dialler = Dialler {
+            endpoint: &attacker.endpoint,
+            identity: &attacker.identity,
+            transport: transport(Tuning::of(&Config::new(anywhere())), 0, 3, 1 << 20),
+            hello: Hello { chain: CHAIN, sender: Sender::Validator { index: ValidatorIndex(1), process } },
+            timeout: PATIENCE,
+        };
+        let error = dialler.dial(&node.local_addr().to_string(), key(0).public()).await.expect_err("refused");
+        let crate::ConnectError::Refused { code, text, .. } = error else { panic!("{error}") };
+        assert_eq!(code, CloseCode::TooManyConnections, "{text}");
+    }
+    let mut lane = stream_of(&connection, &[Lane::Votes.tag(), 1, 0, 0, 0, 42]).await;
+    assert!(matches!(soon(inbox.votes.recv()).await, Some(Event::Frame { .. })), "the first one stays");
+    lane.finish().expect("finishes");
+    assert_eq!((node.stats().duplicates, node.stats().superseded), (3, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hello_must_agree_with_the_key() {
     let (node, _inbox) = victim(Config::new(anywhere()));

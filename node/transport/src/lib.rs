@@ -74,7 +74,7 @@ pub use close::{CloseCode, DownReason};
 pub use config::{ClientConfig, ClientLimits, Config, LaneLimits};
 pub use connect::ConnectError;
 pub use directory::{Admitted, Directory};
-pub use frame::{FrameReceiver, FrameSender, StreamError};
+pub use frame::{FrameReceiver, FrameSender, Room, StreamError};
 pub use hello::{HelloError, PROTOCOL_VERSION};
 pub use inbox::{Event, Inbox, LaneReceiver};
 pub use lane::{Lane, SendVerdict};

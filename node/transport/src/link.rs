@@ -10,6 +10,10 @@
 //! - otherwise the one dialled by the lower index stays. So the lower index never gives up a dial under
 //!   way, and the higher one drops its own as soon as it has a connection.
 //!
+//! Who dials again and again would have this node close and open as often, and say so each time. So of the
+//! first two kinds one that the other side dialled is refused while the present one is young ([`Turnover`]). A
+//! validator that was restarted, or has lost its connection, finds an old one, or tries again within a second.
+//!
 //! One task owns the link, so a peer's coming and going is told in order.
 
 use crate::accept::{Accepted, answer_hello};
@@ -169,6 +173,30 @@ impl Backoff {
     }
 }
 
+/// How old a connection must be before another that the other side dialled takes its place. It doubles up to a cap
+/// with each that does, until one has lasted.
+#[derive(Debug)]
+struct Turnover {
+    min: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Turnover {
+    fn new(config: &Config) -> Turnover {
+        let min = config.supersede_after;
+        Turnover { min, max: config.reconnect_max.max(min), next: min }
+    }
+
+    fn allows(&self, age: Duration) -> bool {
+        age >= self.next
+    }
+
+    fn superseded(&mut self, age: Duration) {
+        self.next = if age > self.max { self.min } else { (self.next * 2).min(self.max) };
+    }
+}
+
 /// A connection whose hello was good in both directions, or is about to be.
 struct Candidate {
     connection: quinn::Connection,
@@ -190,6 +218,7 @@ pub(crate) struct Link {
     session: Option<Session>,
     dial: Option<Dial>,
     backoff: Backoff,
+    turnover: Turnover,
     next_dial: Instant,
 }
 
@@ -220,6 +249,7 @@ impl Link {
             session: None,
             dial: None,
             backoff: Backoff::new(&shared.config),
+            turnover: Turnover::new(&shared.config),
             next_dial: now + head_start,
         }
     }
@@ -290,6 +320,24 @@ impl Link {
         candidate.process != present.process || candidate.direction == present.direction || lower_dials
     }
 
+    /// Why `candidate` does not take the place of the present connection, if so.
+    fn refusal(&self, candidate: &Candidate, present: &Session) -> Option<(CloseCode, &'static str)> {
+        if !self.supersedes(candidate, present) {
+            return Some((CloseCode::Duplicate, ""));
+        }
+        let crosses = candidate.process == present.process && candidate.direction != present.direction;
+        let dialled_again = candidate.direction == Direction::Accepted && !crosses;
+        if dialled_again && !self.turnover.allows(self.age()) {
+            return Some((CloseCode::TooManyConnections, TOO_SOON));
+        }
+        None
+    }
+
+    /// How long the present connection has lasted.
+    fn age(&self) -> Duration {
+        self.peer.up().as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+
     async fn consider(&mut self, mut candidate: Candidate) {
         if let Some(ban) = self.ban() {
             self.shared.counters.hellos_refused.add(1);
@@ -300,9 +348,10 @@ impl Link {
             self.next_dial = Instant::now() + self.backoff.wait();
             return;
         }
-        if self.session.as_ref().is_some_and(|present| !self.supersedes(&candidate, present)) {
+        let refusal = self.session.as_ref().and_then(|present| self.refusal(&candidate, present));
+        if let Some((code, text)) = refusal {
             self.shared.counters.duplicates.add(1);
-            return close(&candidate.connection, CloseCode::Duplicate, "");
+            return close(&candidate.connection, code, text);
         }
         if let Some(answer) = candidate.answer.as_mut() {
             admit(&candidate.connection);
@@ -316,6 +365,9 @@ impl Link {
         }
         if let Some(present) = &self.session {
             self.shared.counters.superseded.add(1);
+            if candidate.direction == Direction::Accepted {
+                self.turnover.superseded(self.age());
+            }
             if present.process != candidate.process {
                 tracing::info!(peer = %self.peer.index, address = %candidate.connection.remote_address(),
                     "the peer restarted, or its key is used in two places; the newer connection stays");
@@ -328,6 +380,7 @@ impl Link {
     async fn up(&mut self, candidate: Candidate) {
         let address = canonical(candidate.connection.remote_address());
         tracing::info!(peer = %self.peer.index, %address, direction = ?candidate.direction, "peer up");
+        self.shared.gate.seen(self.peer.index, address.ip());
         self.peer.connects.add(1);
         *self.peer.up() = Some((candidate.connection.clone(), Instant::now()));
         for lane in Lane::ALL {
@@ -387,6 +440,9 @@ fn admit(connection: &quinn::Connection) {
     connection.set_receive_window(quinn::VarInt::from_u32(PEER_WINDOW_BYTES));
 }
 
+/// Told to whoever dials again too soon.
+const TOO_SOON: &str = "the present connection is too young to be replaced; dial again in a second";
+
 /// How many streams a validator may open.
 const LANES: u32 = 3;
 
@@ -427,6 +483,21 @@ async fn dial(shared: Arc<Shared>, peer: Arc<Peer>) -> Result<Candidate, Connect
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_takes_its_own_place_again_and_again_has_to_wait_for_longer() {
+        let mut config = Config::new(([127, 0, 0, 1], 0).into());
+        config.supersede_after = Duration::from_secs(1);
+        config.reconnect_max = Duration::from_secs(5);
+        let mut turnover = Turnover::new(&config);
+        for seconds in [1, 2, 4, 5, 5, 5] {
+            let age = Duration::from_secs(seconds);
+            assert!(turnover.allows(age) && !turnover.allows(age - Duration::from_millis(1)), "{seconds} s");
+            turnover.superseded(age);
+        }
+        turnover.superseded(Duration::from_secs(6));
+        assert!(turnover.allows(Duration::from_secs(1)), "one has lasted");
+    }
 
     #[test]
     fn waits_double_to_a_cap_and_vary() {

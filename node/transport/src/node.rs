@@ -6,6 +6,7 @@ use crate::close::{CloseCode, printable};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::endpoint::{self, Remains, Tuning};
+use crate::gate::Gate;
 use crate::hello::{Hello, Sender};
 use crate::identity;
 use crate::inbox::{Inbox, Outlets, channels};
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) endpoint: quinn::Endpoint,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clients: Arc<ClientTable>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) outlets: Outlets,
 }
 
@@ -128,6 +130,10 @@ impl Node {
 
         let (outlets, inbox) = channels(&config);
         let clients = ClientTable::new(config.clients);
+        // A name may be anywhere by the time it is asked for; where it was is known once a validator was there.
+        let named = peers.iter().filter(|(index, _)| *index != me).flat_map(|(_, addresses)| addresses);
+        let named = named.filter_map(|address| Some(address.parse::<SocketAddr>().ok()?.ip()));
+        let gate = Gate::new(config.max_handshakes, named);
         let shared = Arc::new(Shared {
             config,
             identity: identity.clone(),
@@ -138,6 +144,7 @@ impl Node {
             endpoint,
             counters,
             clients,
+            gate,
             outlets,
         });
         let mut node = Node {

@@ -179,3 +179,83 @@ async fn requests_and_answers_have_limits_and_ends() {
     drop(send);
     assert_eq!(soon("the end", stream.receive()).await, Err(StreamError::Stopped(CloseCode::Abandoned)));
 }
+
+/// An answer that nobody reads is given up with its stream; the connection's other streams go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_not_read_is_given_up() {
+    let mut config = config();
+    config.clients.answer_patience = std::time::Duration::from_millis(200);
+    let mut running = start(config, 0, vec![], directory(1));
+    let client = client(1);
+    let connection = connect(&client, &running.node, validator_key(0).public()).await;
+    let (mut send, mut receive) = connection.open().await.expect("opens");
+    send.send(Bytes::from_static(b"all of it")).await.expect("sends");
+    let mut stream = soon("a stream", running.inbox.clients.recv()).await.expect("runs");
+    let answer = Bytes::from(vec![5; 1 << 20]);
+    let mut sent = 0;
+    let error = soon("patience to end", async {
+        loop {
+            match stream.send(answer.clone()).await {
+                Ok(()) => sent += 1,
+                Err(error) => return error,
+            }
+        }
+    });
+    assert_eq!(error.await, StreamError::Stalled(std::time::Duration::from_millis(200)));
+    assert!(sent <= 4, "{sent} MiB lie with the client and on their way to it");
+    assert_eq!(stream.send(answer.clone()).await, Err(StreamError::Finished));
+    drop(stream);
+    let end = soon("the end", async {
+        loop {
+            match receive.receive().await {
+                Ok(Some(whole)) => assert_eq!(whole.len(), answer.len()),
+                end => return end,
+            }
+        }
+    });
+    assert_eq!(end.await, Err(StreamError::Stopped(CloseCode::Abandoned)));
+
+    let (mut send, mut receive) = connection.open().await.expect("opens");
+    send.send(Bytes::from_static(b"again")).await.expect("sends");
+    let mut stream = soon("a stream", running.inbox.clients.recv()).await.expect("runs");
+    // As long as it reads on, it is waited for.
+    let serve = tokio::spawn(async move {
+        for _ in 0..8 {
+            stream.send(answer.clone()).await.expect("it is read");
+        }
+        stream.finish();
+        stream
+    });
+    for _ in 0..8 {
+        assert_eq!(
+            soon("a frame", receive.receive()).await.map(|frame| frame.map(|f| f.len())),
+            Ok(Some(1 << 20))
+        );
+    }
+    soon("the server", serve).await.expect("no panic");
+}
+
+/// What was received and has to wait takes room from the connection's other streams.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_keeps_its_room_until_that_is_given_back() {
+    let mut config = config();
+    config.clients.max_request_bytes = 1000;
+    config.clients.max_unfinished_bytes = 1000;
+    let mut running = start(config, 0, vec![], directory(1));
+    let client = client(1);
+    let connection = connect(&client, &running.node, validator_key(0).public()).await;
+    let mut streams = Vec::new();
+    for n in 0..2u8 {
+        let (mut send, receive) = connection.open().await.expect("opens");
+        send.send(Bytes::from(vec![n; 1000])).await.expect("sends");
+        let stream = soon("a stream", running.inbox.clients.recv()).await.expect("runs");
+        streams.push((send, receive, stream.split()));
+    }
+    let (_, _, (_, second)) = &mut streams.pop().expect("two");
+    let (_, _, (_, first)) = &mut streams.pop().expect("two");
+    let (_, room) = soon("a frame", first.receive_in_its_room()).await.expect("receives").expect("a frame");
+    let waits = tokio::time::timeout(std::time::Duration::from_millis(100), second.receive()).await;
+    assert!(waits.is_err(), "there is no room: {waits:?}");
+    drop(room);
+    assert_eq!(soon("a frame", second.receive()).await, Ok(Some(Bytes::from(vec![1; 1000]))));
+}

@@ -208,6 +208,8 @@ impl Attacker {
         let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
         let mut transport = quinn::TransportConfig::default();
         transport.keep_alive_interval(Some(Duration::from_secs(2)));
+        // It reads hellos, and nothing else: what is sent to it stays where it is.
+        transport.stream_receive_window(quinn::VarInt::from_u32(16 << 10));
         config.transport_config(Arc::new(transport));
         let endpoint =
             quinn::Endpoint::client(source).with_context(|| format!("cannot dial from {source}"))?;

@@ -7,6 +7,7 @@
 use crate::strangers::{address, anywhere, transport_key, validator};
 use crate::{SOON, load, with};
 use anyhow::{Context, Result, ensure};
+use quorate_client::protocol::Request;
 use quorate_genesis::MemberKeys;
 use quorate_node::core::wire;
 use quorate_tests::network::attacker::{self, Attacker, Claim, PATIENCE, frame, stream, why};
@@ -14,7 +15,9 @@ use quorate_tests::network::memory::{Watch, mib};
 use quorate_tests::network::settings;
 use quorate_tests::{Consortium, Load, Plan};
 use quorate_transport::CloseCode;
+use quorate_types::codec;
 use quorate_types::hash::ChainId;
+use quorate_types::ids::Height;
 use quorate_types::keys::SecretKey;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -26,6 +29,11 @@ use tokio::time::timeout;
 /// lanes and 8 MiB in flight there; in each of a member's 8 connections 4 MiB of unfinished frames and
 /// 1 MiB in flight. That is 94 MiB, and a third for what the allocator keeps.
 const FULL_ROOM: u64 = 125 << 20;
+
+/// How much more it may take while a member asks for blocks on every stream and reads none of them, in bytes: 64 MiB
+/// of answers, 2 MiB on the way in each of 8 connections, some 16 MiB for those that are being read, and a
+/// third for what the allocator keeps. Each of the 448 streams asks for a MiB.
+const UNREAD_ROOM: u64 = 128 << 20;
 
 /// How much more it may take under any other attack, and after all of them, in bytes: mostly what the
 /// allocator kept of before, 256 handshakes, and what a database gathers meanwhile.
@@ -124,6 +132,30 @@ impl Attack {
         Ok(())
     }
 
+    /// Answers that nobody reads, as many as may be asked for: held until `enough` has come about.
+    async fn unread_answers(&self, enough: impl Future<Output = Result<()>>) -> Result<()> {
+        let request = frame(&codec::encode(&Request::Blocks { from: Height(1), follow: false }));
+        let (mut held, mut members) = (Vec::new(), Vec::new());
+        for _ in 0..8 {
+            let attacker = Attacker::new(anywhere(), &self.member)?;
+            // Seats of the attack before this one are free in a moment.
+            let seat = quorate_tests::wait::until("a seat", SOON, async || {
+                self.as_member(&attacker).await.map_err(|error| format!("{error:#}"))
+            });
+            let connection = seat.await?;
+            for _ in 0..56 {
+                let (mut send, receive) =
+                    timeout(PATIENCE, connection.open_bi()).await.context("no stream")??;
+                send.write_all(&request).await?;
+                held.push((send, receive));
+            }
+            members.push((attacker, connection));
+        }
+        enough.await?;
+        drop(held);
+        Ok(())
+    }
+
     /// More streams than there may be, and streams that are given up as soon as they are opened.
     async fn streams(&self) -> Result<()> {
         let attacker = Attacker::new(anywhere(), &self.member)?;
@@ -209,7 +241,11 @@ impl Attack {
             let member = Attacker::new(anywhere(), &self.member)?;
             self.as_member(&member).await.with_context(|| format!("connection {round}"))?;
             let validator = Attacker::new(anywhere(), &self.stolen)?;
-            self.as_validator(&validator).await.with_context(|| format!("connection {round}"))?;
+            if let Err(error) = self.as_validator(&validator).await {
+                // That the last one is gone may not be known there yet.
+                let young = format!("{error:#}").contains("too young to be replaced");
+                ensure!(young, "connection {round}: {error:#}");
+            }
             let stranger = Attacker::new(anywhere(), &stranger)?;
             ensure!(self.as_member(&stranger).await.is_err(), "a stranger is admitted");
             let cut_off = stranger.begin(self.target)?;
@@ -269,6 +305,8 @@ fn hostile_peers_cost_no_memory_and_no_liveness() {
         stands("churn", &watch, most, &mut load).await?;
         attack.endless_frames(load.progresses(300, SOON)).await.context("endless frames")?;
         stands("endless frames", &watch, calm + FULL_ROOM, &mut load).await?;
+        attack.unread_answers(load.progresses(300, SOON)).await.context("unread answers")?;
+        stands("unread answers", &watch, calm + UNREAD_ROOM, &mut load).await?;
 
         // What was taken is given back: seats, handshakes, connections.
         let text = async || Ok::<_, anyhow::Error>(consortium.http(VICTIM, "/metrics").await?.1);

@@ -50,6 +50,7 @@ pub fn config() -> Config {
     let mut config = Config::new(loopback(0));
     config.reconnect_min = Duration::from_millis(20);
     config.reconnect_max = Duration::from_millis(500);
+    config.supersede_after = Duration::from_millis(50);
     config
 }
 
