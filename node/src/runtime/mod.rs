@@ -35,6 +35,7 @@ mod faults;
 mod mailbox;
 mod observer;
 mod pool;
+mod quota;
 mod writer;
 
 #[cfg(test)]
@@ -62,6 +63,7 @@ use quorate_genesis::{Founding, MemberKeys};
 use quorate_transport::{Directory, Event, LaneReceiver, Node};
 use quorate_types::hash::ChainId;
 use quorate_types::ids::ValidatorIndex;
+use quota::Quotas;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use std::collections::BTreeMap;
@@ -423,7 +425,7 @@ impl Running {
         for (class, lane) in
             [(Class::Votes, inbox.votes), (Class::Sync, inbox.sync), (Class::Gossip, inbox.gossip)]
         {
-            let feed = feed(class, lane, Arc::clone(&mailbox), pool.sender(), Arc::clone(&founding));
+            let feed = feed(class, lane, Arc::clone(&mailbox), pool.sender(), Arc::clone(&founding), clock);
             feeders.spawn(told(endings.of(&format!("the feeder of {}", class.name())), feed));
         }
         let (failed_in, failed) = oneshot::channel();
@@ -625,20 +627,27 @@ async fn serve_http(
     Ok(Some(file))
 }
 
-/// Takes what one lane received to the verify pool, as fast as there is room.
+/// Takes what one lane received to the verify pool, as fast as there is room; of messages of agreement what is
+/// within the sender's quota.
 async fn feed(
     class: Class,
     mut lane: LaneReceiver,
     mailbox: Arc<Mailbox>,
     pool: PoolSender,
     founding: Arc<Founding>,
+    clock: Clock,
 ) {
     let name = |peer: ValidatorIndex| {
         founding.validator(peer).map_or("unknown", |each| each.name.as_str()).to_owned()
     };
+    let mut quotas = Quotas::default();
     while let Some(event) = lane.recv().await {
         let (work, bytes) = match event {
             Event::Frame { from, lane, frame } => {
+                if class == Class::Votes && !quotas.admits(from, clock.monotonic()) {
+                    tracing::debug!(peer = %name(from), "more messages of agreement than its quota: one is dropped");
+                    continue;
+                }
                 let bytes = frame.len();
                 (Work::Frame { from, lane, frame }, bytes)
             }

@@ -250,7 +250,7 @@ fn one_bad_prepared_certificate_is_discarded_and_those_beside_it_count() {
         let at = |height| verified.usable(signer, &signed.statement, height).cloned();
         (1..=4).map(Height).filter_map(at).collect()
     };
-    assert_eq!(usable(&verified, index(3)), [good.clone()]);
+    assert_eq!(usable(&verified, index(3)), std::slice::from_ref(&good));
     // Within a NewView, positions are told apart by signer.
     let honest = |s| view_change(&committee, s, 2, None, vec![good.clone()]);
     let message = new_view(&committee, 2, vec![honest(0), honest(1), signed.clone()]);
