@@ -17,6 +17,10 @@ const REGRESSIONS: [u64; 22] = [
 /// Seeds of the fixed set.
 const FIXED: u64 = 800;
 
+/// A seed that reaches what one in some hundreds does, a validator that halts on damage: the first 800 did, until a
+/// liar was added, by which all that is drawn differs.
+const SELDOM_REACHED: u64 = 1_658_574;
+
 /// Paths so rare that the fixed set need not reach them.
 const RARE: [&str; 5] = [
     "waits for its disk",
@@ -55,7 +59,7 @@ fn seeds_that_once_failed() {
 /// but the rarest: one that stops firing is noticed.
 #[test]
 fn a_fixed_set_of_seeds() {
-    let summary = campaign(0..FIXED, jobs(), |_| true);
+    let summary = campaign((0..FIXED).chain([SELDOM_REACHED]), jobs(), |_| true);
     println!("{summary}");
     assert_sound(&summary);
     let missing: Vec<&str> = summary.missing().into_iter().filter(|path| !RARE.contains(path)).collect();

@@ -79,8 +79,8 @@ pub struct ViewChange {
     pub view: View,
     /// The certificate of its last committed block; `None` at genesis.
     pub certificate: Option<Certificate>,
-    /// For every block above that on which it voted Commit: the prepared certificate of the highest
-    /// view it knows, by ascending height.
+    /// For every block above that on which it voted Commit: the prepared certificate of its last such
+    /// vote, by ascending height.
     pub prepared: Vec<PreparedCertificate>,
 }
 

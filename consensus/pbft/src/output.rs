@@ -91,7 +91,8 @@ pub enum Output {
         /// The certificate.
         certificate: Certificate,
     },
-    /// Others have committed what this replica cannot: fetch blocks up to this height at least.
+    /// Others have committed what this replica cannot: blocks up to this height at least are to be fetched. Who has
+    /// them says so in beacons; a driver that goes by those need do nothing.
     CatchUp {
         /// The height known to be final.
         height: Height,

@@ -299,7 +299,8 @@ pub struct CoreStatus {
     pub view: View,
     /// Its leader.
     pub leader: ValidatorIndex,
-    /// `active`, `changing view`, `catching up`, `halted`.
+    /// `active`, `changing view`, `joining` (too few others were heard), `catching up`, `learning` (it follows
+    /// without a vote) or `halted`.
     pub phase: &'static str,
     /// Why it halted or does not vote.
     pub trouble: Option<String>,

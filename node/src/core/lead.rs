@@ -133,10 +133,9 @@ impl<S: Store> Core<S> {
             return false;
         }
         let proposed = {
-            let none = |_: &TransactionId| false;
             // The limit counts what the block takes in: those passed over, such as the expired, must not
             // use it up, or a few of them at the head of the queue would keep all others waiting.
-            let mut candidates = self.mempool.candidates(&none);
+            let mut candidates = self.mempool.candidates();
             self.ledger.propose(slot.parent, slot.view, self.me, self.now.wall, limit, &mut candidates)
         };
         let proposed = match proposed {

@@ -474,12 +474,8 @@ impl Mempool {
     }
 
     /// Transactions for a proposal, lazily: round-robin over members, oldest first within a member,
-    /// without those in flight. The caller stops when its block is full. Ids that `exclude` names are
-    /// passed over, each time anew.
-    pub fn candidates<'a>(
-        &'a self,
-        exclude: &'a dyn Fn(&TransactionId) -> bool,
-    ) -> impl Iterator<Item = VerifiedTransaction> + 'a {
+    /// without those in flight. The caller stops when its block is full.
+    pub fn candidates(&self) -> impl Iterator<Item = VerifiedTransaction> {
         let (after, upto) = match self.cursor {
             Some(cursor) => (
                 self.senders.range((Bound::Excluded(cursor), Bound::Unbounded)),
@@ -489,7 +485,7 @@ impl Mempool {
         };
         let members = after.chain(upto.into_iter().flatten());
         let lanes = members.filter(|(_, s)| !s.ready.is_empty()).map(|(_, s)| s.ready.values()).collect();
-        Candidates { entries: &self.entries, lanes, exclude }
+        Candidates { entries: &self.entries, lanes }
     }
 
     /// Whether there is anything for a proposal.
@@ -682,7 +678,6 @@ fn trace_of(entry: &Entry, committed: Option<Height>) -> Trace {
 struct Candidates<'a> {
     entries: &'a Slab<Entry>,
     lanes: VecDeque<btree_map::Values<'a, Arrival, Slot>>,
-    exclude: &'a dyn Fn(&TransactionId) -> bool,
 }
 
 impl Iterator for Candidates<'_> {
@@ -690,10 +685,9 @@ impl Iterator for Candidates<'_> {
 
     fn next(&mut self) -> Option<VerifiedTransaction> {
         while let Some(mut lane) = self.lanes.pop_front() {
-            let mut ready = lane.by_ref().map(|slot| &self.entries[*slot].transaction);
-            if let Some(found) = ready.find(|transaction| !(self.exclude)(&transaction.id())) {
+            if let Some(slot) = lane.next() {
                 self.lanes.push_back(lane);
-                return Some(found.clone());
+                return Some(self.entries[*slot].transaction.clone());
             }
         }
         None

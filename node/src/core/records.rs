@@ -9,6 +9,7 @@
 //! | `Certificates` | height (8) | [`Certificate`]; absent where a descendant's certificate made it final |
 //! | `Transactions` | id (32) | height (8), position (4) |
 //! | `Meta` | `node/committed` | height of the last committed block |
+//! | `Meta` | `node/transactions` | how many transactions are committed, which the storage thread counts |
 //! | `Evidence` | sequence (8) | [`Evidence`](quorate_pbft::Evidence) |
 //! | `Votes` | `guard` | [`Guard`](super::api::Guard) |
 //! | `Votes` | `view` | the last ViewChange or NewView, an encoded message |

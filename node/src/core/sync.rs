@@ -31,6 +31,7 @@
 //! | a run without a certificate | 2 × window blocks | a commit reaches no further up |
 
 use super::api::VerifiedBlock;
+use super::wire::{BLOCKS_FRAME_BYTES, MAX_BLOCKS};
 use quorate_types::hash::BlockHash;
 use quorate_types::ids::{Height, ValidatorIndex};
 use quorate_types::validators::Quorum;
@@ -42,11 +43,11 @@ mod tests;
 
 /// Heights above ours that may be asked for.
 pub const LOOK_AHEAD: u64 = 1024;
-/// Blocks asked for at once, at most.
-pub const RANGE: u64 = 128;
+/// Blocks asked for at once, at most: as many as an answer may hold.
+pub const RANGE: u64 = MAX_BLOCKS as u64;
 /// Bytes that an answer should hold: ranges are chosen by it, and the serving side stops there (but
 /// always sends one block).
-pub const RESPONSE_BYTES: usize = 4 << 20;
+pub const RESPONSE_BYTES: usize = BLOCKS_FRAME_BYTES;
 /// Requests in flight.
 pub const REQUESTS: usize = 8;
 /// Requests in flight to one peer: the second is on its way while the first is served.
@@ -91,9 +92,6 @@ pub enum SyncFault {
     /// The time for an answer ran out.
     #[error("blocks asked for did not come in time")]
     Timeout,
-    /// An answer without blocks, from a peer that claimed to have them.
-    #[error("does not serve blocks that it claims to have")]
-    Withheld,
     /// Blocks that were not asked for.
     #[error("sent blocks that nobody asked for")]
     Unasked,
@@ -306,9 +304,7 @@ impl Sync {
             .zip(first.0..=last.0)
             .filter(|(b, height)| b.block.header.height.0 == *height)
             .count();
-        if blocks.is_empty() {
-            self.punish(from, SyncFault::Withheld, now);
-        } else if in_order != blocks.len() {
+        if blocks.is_empty() || in_order != blocks.len() {
             self.punish(from, SyncFault::WrongHeights, now);
         } else {
             self.store(from, blocks);

@@ -26,6 +26,9 @@ const WINDOWS: [u64; 2] = [1, 4];
 /// Transactions a second: enough that blocks never wait for them, little work.
 const RATE: f64 = 500.0;
 
+/// How long a leader has that is not to be suspected, in milliseconds.
+const PATIENT_MS: u64 = 5000;
+
 /// Submits one after the other.
 const SUBMITS: usize = 40;
 
@@ -135,6 +138,12 @@ fn one(bench: &mut Bench, delay_ms: u64, window: u64) -> Result<Row> {
     setup.parameters.window = window;
     // The leader stays the same, or somebody suspects it; then nothing is measured.
     setup.parameters.term_blocks = u64::MAX;
+    if bench.arguments.quick {
+        // What is quick is no measurement, and may run on a machine that is busy with other things.
+        let timeouts = &mut setup.parameters;
+        (timeouts.view_timeout_ms, timeouts.request_timeout_ms) = (PATIENT_MS, PATIENT_MS);
+        timeouts.max_view_timeout_ms = PATIENT_MS;
+    }
     let mut rig = bench.found(&setup)?;
     let runtime = bench.runtime;
     let proxies = runtime.block_on(proxies(&rig.consortium, Duration::from_millis(delay_ms)))?;
