@@ -22,7 +22,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// ones are handed over as they are.
 const COALESCE_BYTES: usize = 8 * 1024;
 
-/// Bytes of an answer or request given to QUIC at a time, as a copy: what is not acknowledged keeps its whole
+/// Bytes of an answer to a client given to QUIC at a time, as a copy: what is not acknowledged keeps its whole
 /// piece of memory, and a byte of a frame handed over as it is would keep the frame.
 const PIECE_BYTES: usize = 32 * 1024;
 
@@ -282,27 +282,28 @@ impl FrameSender {
             return Err(StreamError::Finished);
         }
         self.state = SendState::Broken;
-        for chunk in gather(&[frame]) {
-            let mut rest = &chunk[..];
-            while !rest.is_empty() {
-                let written = self.write(&rest[..rest.len().min(PIECE_BYTES)]).await?;
-                rest = &rest[written..];
+        let mut chunks = gather(&[frame]);
+        match self.patience {
+            None => self.stream.write_all_chunks(&mut chunks).await.map_err(|error| write_error(&error))?,
+            Some(patience) => {
+                for chunk in &chunks {
+                    self.send_in_pieces(chunk, patience).await?;
+                }
             }
         }
         self.state = SendState::Open;
         Ok(())
     }
 
-    /// Writes as much as the other side takes, as soon as it takes any.
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, StreamError> {
-        let written = match self.patience {
-            None => self.stream.write(bytes).await,
-            Some(patience) => match tokio::time::timeout(patience, self.stream.write(bytes)).await {
-                Ok(written) => written,
-                Err(_) => return Err(StreamError::Stalled(patience)),
-            },
-        };
-        written.map_err(|error| write_error(&error))
+    /// Each as soon as the other side takes any of it.
+    async fn send_in_pieces(&mut self, mut bytes: &[u8], patience: Duration) -> Result<(), StreamError> {
+        while !bytes.is_empty() {
+            let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
+            let written = tokio::time::timeout(patience, self.stream.write(piece)).await;
+            let written = written.map_err(|_| StreamError::Stalled(patience))?;
+            bytes = &bytes[written.map_err(|error| write_error(&error))?..];
+        }
+        Ok(())
     }
 
     /// Says that no more will come. What was sent is still delivered.
