@@ -72,8 +72,10 @@ impl Drive {
 }
 
 impl Default for Drive {
+    /// So many in flight that more would commit no faster: with half of it the benchmark's machine committed a
+    /// fifteenth less, with twice of it no more, only a second later.
     fn default() -> Drive {
-        Drive { clients: 4, in_flight: 4096 }
+        Drive { clients: 4, in_flight: 8192 }
     }
 }
 

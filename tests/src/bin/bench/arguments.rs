@@ -38,6 +38,9 @@ pub(crate) struct Arguments {
     pub(crate) quick: bool,
 }
 
+/// Transactions in flight where nothing is measured.
+const QUICK_IN_FLIGHT: usize = 1024;
+
 impl Arguments {
     /// What is measured.
     pub(crate) fn sections(&self) -> Vec<Section> {
@@ -61,7 +64,8 @@ impl Arguments {
     }
 
     pub(crate) fn drive(&self) -> Drive {
-        Drive { clients: self.clients.max(1), in_flight: self.in_flight.max(1) }
+        let most = if self.quick { QUICK_IN_FLIGHT } else { usize::MAX };
+        Drive { clients: self.clients.max(1), in_flight: self.in_flight.clamp(1, most) }
     }
 
     pub(crate) fn keys(&self) -> u64 {
