@@ -25,7 +25,8 @@
 //!   send ViewChange for the next, the same bytes until the view moves.
 //!   A replica that is behind, or hears fewer than a quorum, blames itself and not the leader.
 //! - **Upon f+1 validators at or above a higher view**: join the highest such view.
-//! - **Upon q ViewChanges** for its view, the leader sends NewView with them. (`replica/views.rs`)
+//! - **Upon q ViewChanges** for its view, the leader sends NewView with them. (`replica/views.rs`) So that they
+//!   fit into it, one whose prepared certificates have more than q signatures is refused. (`message.rs`)
 //! - **Upon a NewView**: everyone recomputes the same base and re-proposals (`view_change.rs`) and
 //!   treats those as accepted. There is no separate PrePrepare for them: headers come with the
 //!   certificates, ids and bodies are fetched by hash from those who voted for them.
