@@ -155,7 +155,7 @@ pub(crate) fn found(genesis: &Genesis) -> (Point, Layer, Vec<Write>) {
     let store = MemoryStore::new();
     let members = genesis.members_by_key();
     let mut reader = Reader::of_store(&store);
-    let mut execution = Execution::new(&mut reader, &members, Slot::Empty, Height::GENESIS);
+    let mut execution = Execution::new(&mut reader, &members, Slot::Empty, Height::GENESIS, 0);
     for member in &genesis.members {
         execution.found(&StateKey::Member(member.key), StateValue::Member(member.clone()));
     }

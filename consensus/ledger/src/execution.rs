@@ -20,10 +20,11 @@
 //! state after whole blocks is visible, and there a version names exactly one value.
 
 use crate::reader::{Layer, Reader};
-use crate::state::{Asset, Entry, Namespace, StateKey, StateValue};
+use crate::state::{Asset, EntryRef, KeyRef, Namespace, StateKey, StateValue};
 use crate::store::{Pieces, Store, StoreError};
 use crate::tree::{self, Change, Slot};
 use foldhash::HashMap;
+use foldhash::fast::RandomState;
 use quorate_types::codec;
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
@@ -51,15 +52,22 @@ impl From<StoreError> for Stop {
     }
 }
 
+/// A state value as the block under execution holds it.
+enum Held<'t> {
+    /// An entry that the block writes: its bytes stay in their transaction.
+    Put(&'t [u8]),
+    Other(StateValue),
+}
+
 /// A state value as the block under execution sees it.
-struct Seen {
-    value: Option<StateValue>,
+struct Seen<'t> {
+    value: Option<Held<'t>>,
     /// Whether the block changed it, rather than only read it.
     changed: bool,
 }
 
 /// The execution of one block.
-pub(crate) struct Execution<'a, 'r, S> {
+pub(crate) struct Execution<'a, 'r, 't, S> {
     reader: &'a mut Reader<'r, S>,
     members: &'a BTreeMap<PublicKey, Member>,
     /// The tree after the parent.
@@ -69,28 +77,34 @@ pub(crate) struct Execution<'a, 'r, S> {
     /// What the block's transactions read and changed so far, by the hash of the key. Entries are here only
     /// once written: their old values are never loaded, so that naming large ones costs nothing. Walked
     /// through once, when they are put into the order of the tree.
-    block: HashMap<Hash, Seen>,
-    /// What the transaction under execution changed so far.
-    transaction: BTreeMap<Hash, Option<StateValue>>,
+    block: HashMap<Hash, Seen<'t>>,
+    /// What the transaction under execution changed so far. Moved into `block` as a whole, in any order.
+    transaction: HashMap<Hash, Option<Held<'t>>>,
+    /// The places of the namespaces that were named so far: most transactions of a block name the same few.
+    namespaces: HashMap<&'t str, Hash>,
 }
 
-impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
+impl<'a, 'r, 't, S: Store> Execution<'a, 'r, 't, S> {
+    /// Of a block with so many transactions.
     pub(crate) fn new(
         reader: &'a mut Reader<'r, S>,
         members: &'a BTreeMap<PublicKey, Member>,
         root: Slot,
         height: Height,
-    ) -> Execution<'a, 'r, S> {
-        Execution { reader, members, root, height, block: HashMap::default(), transaction: BTreeMap::new() }
+        transactions: usize,
+    ) -> Execution<'a, 'r, 't, S> {
+        let block = HashMap::with_capacity_and_hasher(transactions, RandomState::default());
+        let (transaction, namespaces) = (HashMap::default(), HashMap::default());
+        Execution { reader, members, root, height, block, transaction, namespaces }
     }
 
     /// Writes a value outside of any transaction: a founding fact.
     pub(crate) fn found(&mut self, key: &StateKey, value: StateValue) {
-        self.block.insert(key.hash(), Seen { value: Some(value), changed: true });
+        self.block.insert(key.hash(), Seen { value: Some(Held::Other(value)), changed: true });
     }
 
     /// Executes one transaction.
-    pub(crate) fn transaction(&mut self, transaction: &Transaction) -> Result<Outcome, StoreError> {
+    pub(crate) fn transaction(&mut self, transaction: &'t Transaction) -> Result<Outcome, StoreError> {
         self.transaction.clear();
         for (index, operation) in transaction.operations.iter().enumerate() {
             match self.operation(&transaction.sender, operation) {
@@ -104,13 +118,13 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
                 Err(Stop::Store(error)) => return Err(error),
             }
         }
-        while let Some((place, value)) = self.transaction.pop_first() {
+        for (place, value) in self.transaction.drain() {
             self.block.insert(place, Seen { value, changed: true });
         }
         Ok(Outcome::Applied)
     }
 
-    fn operation(&mut self, sender: &PublicKey, operation: &Operation) -> Result<(), Stop> {
+    fn operation(&mut self, sender: &PublicKey, operation: &'t Operation) -> Result<(), Stop> {
         match operation {
             Operation::CreateNamespace { namespace } => self.create_namespace(sender, namespace),
             Operation::SetNamespaceMembers { namespace, owners, writers } => {
@@ -127,20 +141,20 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
         }
     }
 
-    fn create_namespace(&mut self, sender: &PublicKey, name: &str) -> Result<(), Stop> {
-        let key = StateKey::Namespace(name.to_owned());
-        if self.get(&key)?.is_some() {
+    fn create_namespace(&mut self, sender: &PublicKey, name: &'t str) -> Result<(), Stop> {
+        let place = self.namespace_place(name);
+        if self.get(place, KeyRef::Namespace(name))?.is_some() {
             return Err(Failure::NamespaceExists.into());
         }
         let namespace = Namespace { owners: vec![*sender], writers: vec![*sender] };
-        self.set(&key, Some(StateValue::Namespace(namespace)));
+        self.set(place, Some(StateValue::Namespace(namespace)));
         Ok(())
     }
 
     fn set_namespace_members(
         &mut self,
         sender: &PublicKey,
-        name: &str,
+        name: &'t str,
         owners: &[PublicKey],
         writers: &[PublicKey],
     ) -> Result<(), Stop> {
@@ -151,53 +165,53 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
             self.member(key)?;
         }
         let namespace = Namespace { owners: owners.to_vec(), writers: writers.to_vec() };
-        self.set(&StateKey::Namespace(name.to_owned()), Some(StateValue::Namespace(namespace)));
+        let place = self.namespace_place(name);
+        self.set(place, Some(StateValue::Namespace(namespace)));
         Ok(())
     }
 
     fn put(
         &mut self,
         sender: &PublicKey,
-        namespace: &str,
+        namespace: &'t str,
         key: &[u8],
-        value: &[u8],
+        value: &'t [u8],
         expected: Option<Version>,
     ) -> Result<(), Stop> {
         self.writer(sender, namespace)?;
-        let key = StateKey::Entry { namespace: namespace.to_owned(), key: key.to_vec() };
+        let place = KeyRef::Entry { namespace, key }.hash();
         if let Some(expected) = expected {
-            self.expect(&key, expected)?;
+            self.expect(place, expected)?;
         }
-        let entry = Entry { version: Version(self.height), value: value.to_vec() };
-        self.set(&key, Some(StateValue::Entry(entry)));
+        self.transaction.insert(place, Some(Held::Put(value)));
         Ok(())
     }
 
     fn delete(
         &mut self,
         sender: &PublicKey,
-        namespace: &str,
+        namespace: &'t str,
         key: &[u8],
         expected: Option<Version>,
     ) -> Result<(), Stop> {
         self.writer(sender, namespace)?;
-        let key = StateKey::Entry { namespace: namespace.to_owned(), key: key.to_vec() };
-        if self.entry_version(&key)? == Version::ABSENT {
+        let place = KeyRef::Entry { namespace, key }.hash();
+        if self.entry_version(place)? == Version::ABSENT {
             return Err(Failure::NoSuchKey.into());
         }
         if let Some(expected) = expected {
-            self.expect(&key, expected)?;
+            self.expect(place, expected)?;
         }
-        self.set(&key, None);
+        self.set(place, None);
         Ok(())
     }
 
     fn create_asset(&mut self, sender: &PublicKey, name: &str) -> Result<(), Stop> {
-        let key = StateKey::Asset(name.to_owned());
-        if self.get(&key)?.is_some() {
+        let key = KeyRef::Asset(name);
+        if self.get(key.hash(), key)?.is_some() {
             return Err(Failure::AssetExists.into());
         }
-        self.set(&key, Some(StateValue::Asset(Asset { issuer: *sender, supply: 0 })));
+        self.set_asset(name, Asset { issuer: *sender, supply: 0 });
         Ok(())
     }
 
@@ -244,38 +258,45 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
         if self.members.contains_key(key) { Ok(()) } else { Err(Failure::NoSuchMember) }
     }
 
-    fn namespace(&mut self, name: &str) -> Result<&Namespace, Stop> {
-        match self.get(&StateKey::Namespace(name.to_owned()))? {
+    fn namespace_place(&mut self, name: &'t str) -> Hash {
+        *self.namespaces.entry(name).or_insert_with(|| KeyRef::Namespace(name).hash())
+    }
+
+    fn namespace(&mut self, name: &'t str) -> Result<&Namespace, Stop> {
+        let place = self.namespace_place(name);
+        match self.get(place, KeyRef::Namespace(name))? {
             Some(StateValue::Namespace(namespace)) => Ok(namespace),
             _ => Err(Failure::NoSuchNamespace.into()),
         }
     }
 
-    fn writer(&mut self, sender: &PublicKey, namespace: &str) -> Result<(), Stop> {
+    fn writer(&mut self, sender: &PublicKey, namespace: &'t str) -> Result<(), Stop> {
         match self.namespace(namespace)?.writers.binary_search(sender) {
             Ok(_) => Ok(()),
             Err(_) => Err(Failure::NotWriter.into()),
         }
     }
 
-    fn expect(&mut self, key: &StateKey, expected: Version) -> Result<(), Stop> {
-        let found = self.entry_version(key)?;
+    fn expect(&mut self, place: Hash, expected: Version) -> Result<(), Stop> {
+        let found = self.entry_version(place)?;
         if found == expected { Ok(()) } else { Err(Failure::VersionMismatch { found: found.0 }.into()) }
     }
 
     fn asset(&mut self, name: &str) -> Result<Asset, Stop> {
-        match self.get(&StateKey::Asset(name.to_owned()))? {
+        let key = KeyRef::Asset(name);
+        match self.get(key.hash(), key)? {
             Some(StateValue::Asset(asset)) => Ok(asset.clone()),
             _ => Err(Failure::NoSuchAsset.into()),
         }
     }
 
     fn set_asset(&mut self, name: &str, asset: Asset) {
-        self.set(&StateKey::Asset(name.to_owned()), Some(StateValue::Asset(asset)));
+        self.set(KeyRef::Asset(name).hash(), Some(StateValue::Asset(asset)));
     }
 
     fn balance(&mut self, asset: &str, member: &PublicKey) -> Result<u128, Stop> {
-        match self.get(&StateKey::Balance { asset: asset.to_owned(), member: *member })? {
+        let key = KeyRef::Balance { asset, member };
+        match self.get(key.hash(), key)? {
             Some(StateValue::Balance(units)) => Ok(*units),
             _ => Ok(0),
         }
@@ -283,36 +304,35 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
 
     /// A balance of 0 leaves the state.
     fn set_balance(&mut self, asset: &str, member: &PublicKey, units: u128) {
-        let key = StateKey::Balance { asset: asset.to_owned(), member: *member };
-        self.set(&key, (units > 0).then_some(StateValue::Balance(units)));
+        let place = KeyRef::Balance { asset, member }.hash();
+        self.set(place, (units > 0).then_some(StateValue::Balance(units)));
     }
 
-    fn set(&mut self, key: &StateKey, value: Option<StateValue>) {
-        self.transaction.insert(key.hash(), value);
+    fn set(&mut self, place: Hash, value: Option<StateValue>) {
+        self.transaction.insert(place, value.map(Held::Other));
     }
 
-    /// What `key` holds now. Not for entries: see [`Execution::entry_version`].
-    fn get(&mut self, key: &StateKey) -> Result<Option<&StateValue>, StoreError> {
-        let place = key.hash();
+    /// What `key`, whose place this is, holds now. Not for entries: see [`Execution::entry_version`].
+    fn get(&mut self, place: Hash, key: KeyRef<'_>) -> Result<Option<&StateValue>, StoreError> {
         if !self.transaction.contains_key(&place) && !self.block.contains_key(&place) {
-            let value = read(self.reader, self.root, key)?;
+            let value = read(self.reader, self.root, place, key)?.map(Held::Other);
             self.block.insert(place, Seen { value, changed: false });
         }
-        Ok(match self.transaction.get(&place) {
+        let held = match self.transaction.get(&place) {
             Some(value) => value.as_ref(),
             None => self.block.get(&place).and_then(|seen| seen.value.as_ref()),
-        })
+        };
+        Ok(held.and_then(|held| if let Held::Other(value) = held { Some(value) } else { None }))
     }
 
-    /// The version of an entry, which the tree tells without its value being loaded.
-    fn entry_version(&mut self, key: &StateKey) -> Result<Version, StoreError> {
-        let place = key.hash();
+    /// The version of the entry at this place, which the tree tells without its value being loaded.
+    fn entry_version(&mut self, place: Hash) -> Result<Version, StoreError> {
         let written = match self.transaction.get(&place) {
             Some(value) => Some(value),
             None => self.block.get(&place).map(|seen| &seen.value),
         };
         Ok(match written {
-            Some(Some(StateValue::Entry(entry))) => entry.version,
+            Some(Some(Held::Put(_))) => Version(self.height),
             Some(_) => Version::ABSENT,
             None => tree::find(self.reader, self.root, &place)?.map_or(Version::ABSENT, Version),
         })
@@ -321,13 +341,19 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
     /// Brings the tree up to date with everything the block changed.
     pub(crate) fn finish(self) -> Result<Layer, StoreError> {
         // Ascending by the hash of the key: so are the changes of the tree, and the values.
-        let mut changed: Vec<(&Hash, &Seen)> = self.block.iter().filter(|(_, seen)| seen.changed).collect();
+        let mut changed: Vec<(&Hash, &Seen<'_>)> =
+            self.block.iter().filter(|(_, seen)| seen.changed).collect();
         changed.sort_unstable_by_key(|(place, _)| **place);
         let mut values = Pieces::with_capacity(changed.len());
         let mut changes = Vec::with_capacity(changed.len());
         for (place, seen) in changed {
             let leaf = seen.value.as_ref().map(|value| {
-                let encoded = values.add(|out| codec::encode_into(value, out));
+                let encoded = values.add(|out| match value {
+                    Held::Put(value) => {
+                        codec::encode_into(&EntryRef { version: Version(self.height), value }, out);
+                    }
+                    Held::Other(value) => codec::encode_into(value, out),
+                });
                 tree::leaf_hash(place, &Hash::of(&[encoded]))
             });
             changes.push(Change { key: *place, leaf });
@@ -339,20 +365,20 @@ impl<'a, 'r, S: Store> Execution<'a, 'r, S> {
     }
 }
 
-/// What the state under `root` holds at `key`.
+/// What the state under `root` holds at `key`, whose place this is.
 pub(crate) fn read<S: Store>(
     reader: &mut Reader<'_, S>,
     root: Slot,
-    key: &StateKey,
+    place: Hash,
+    key: KeyRef<'_>,
 ) -> Result<Option<StateValue>, StoreError> {
-    let place = key.hash();
     let Some(version) = tree::find(reader, root, &place)? else { return Ok(None) };
     let bytes = reader.value(version, &place)?;
     decode_value(&bytes, key).map(Some)
 }
 
 /// A value from the store, which must be one that `key` can have.
-pub(crate) fn decode_value(bytes: &[u8], key: &StateKey) -> Result<StateValue, StoreError> {
+pub(crate) fn decode_value(bytes: &[u8], key: KeyRef<'_>) -> Result<StateValue, StoreError> {
     let value = codec::decode(bytes, crate::table::VALUE_LIMIT)
         .map_err(|error| StoreError::Corrupt(format!("the value of {key:?}: {error}")))?;
     if key.fits(&value) {

@@ -10,6 +10,7 @@ use crate::store::{Column, MemoryStore, Store, StoreError, Write};
 use crate::table;
 use crate::validity::{self, InvalidBlock, Refusal};
 use foldhash::HashSet;
+use foldhash::fast::RandomState;
 use quorate_types::block::{BlockResult, Header, transactions_tree};
 use quorate_types::hash::{BlockHash, ChainId, Hash, ResultHash, TransactionId};
 use quorate_types::ids::{Height, Timestamp, ValidatorIndex, View};
@@ -191,7 +192,7 @@ impl<S: Store> Ledger<S> {
     /// [`StoreError`] if it could not be read.
     pub fn get(&self, key: &StateKey) -> Result<Option<StateValue>, StoreError> {
         let mut reader = Reader::new(&self.store, &self.unapplied, BTreeMap::new(), None);
-        execution::read(&mut reader, self.tip.root, key)
+        execution::read(&mut reader, self.tip.root, key.hash(), key.parts())
     }
 
     /// Whether a transaction from a client or a peer is worth keeping for a block to come: what a
@@ -435,7 +436,7 @@ impl<S: Store> Ledger<S> {
         if header.transactions_root != expected {
             return Err(InvalidBlock::WrongTransactionsRoot { found: header.transactions_root, expected });
         }
-        let mut tickets = HashSet::default();
+        let mut tickets = HashSet::with_capacity_and_hasher(found, RandomState::default());
         for (index, transaction) in transactions.iter().enumerate() {
             self.check_transaction(transaction, header.timestamp)
                 .and_then(|()| self.check_replay(&header.parent, &tickets, transaction))
@@ -486,7 +487,8 @@ impl<S: Store> Ledger<S> {
         let ancestors =
             self.pending.line(&header.parent).map(|block| (block.point.tip.height, &*block.layer)).collect();
         let mut reader = Reader::new(&self.store, &self.unapplied, ancestors, Some(&mut self.cache));
-        let mut execution = Execution::new(&mut reader, &self.members, parent.root, header.height);
+        let (root, height, count) = (parent.root, header.height, transactions.len());
+        let mut execution = Execution::new(&mut reader, &self.members, root, height, count);
         let mut outcomes = Vec::with_capacity(transactions.len());
         let mut leaves = Vec::with_capacity(transactions.len());
         for transaction in transactions {

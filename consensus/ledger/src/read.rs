@@ -41,7 +41,7 @@ pub fn read<S: Store>(
         Some(Leaf { key: other, version, .. }) => {
             let bytes = reader.value(version, &other)?;
             if other == place {
-                End::Present(decode_value(&bytes, key)?)
+                End::Present(decode_value(&bytes, key.parts())?)
             } else {
                 End::Other { key: other, value: Hash::of(&[&bytes]) }
             }

@@ -208,7 +208,8 @@ impl PageCache {
     /// update one key after the other is to wait for memory again and again. Here one thing of many pages is
     /// looked at, then the next, and the processor has them brought at once.
     fn prefetch(&self, path: &Path, changes: &[Change]) {
-        let mut level = vec![(*path, changes)];
+        let mut level = Vec::with_capacity(changes.len());
+        level.push((*path, changes));
         let ends = self.replaced.iter().take(changes.len());
         let ends = ends.chain(self.replaced.iter().rev().take(changes.len()));
         let mut seen = ends.fold(0, |seen, page| seen ^ Arc::strong_count(page));

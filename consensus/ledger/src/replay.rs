@@ -21,12 +21,21 @@ use quorate_types::ids::{Height, Timestamp};
 use quorate_types::transaction::VerifiedTransaction;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
 
 /// A transaction as the index knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Ticket {
     pub(crate) expires_at: Timestamp,
     id: [u8; 16],
+}
+
+impl Hash for Ticket {
+    /// As two numbers, which a table's hasher takes in a fraction of the time that bytes take it.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.expires_at.0);
+        state.write_u128(u128::from_ne_bytes(self.id));
+    }
 }
 
 impl Ticket {

@@ -8,7 +8,7 @@ use quorate_types::hash::Hash;
 use quorate_types::keys::PublicKey;
 use quorate_types::member::Member;
 use quorate_types::transaction::Version;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A key of the state.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,22 +81,83 @@ pub struct Asset {
     pub supply: u128,
 }
 
-impl StateKey {
+/// A [`StateKey`] whose parts lie elsewhere, in a transaction as a rule. It has the same encoding, and so the
+/// same place: execution names thousands of keys, and copies none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum KeyRef<'a> {
+    Member(&'a PublicKey),
+    Namespace(&'a str),
+    Entry {
+        namespace: &'a str,
+        #[serde(with = "serde_bytes")]
+        key: &'a [u8],
+    },
+    Asset(&'a str),
+    Balance {
+        asset: &'a str,
+        member: &'a PublicKey,
+    },
+}
+
+impl KeyRef<'_> {
     /// Its place in the tree: SHA-256 of its canonical encoding.
-    pub fn hash(&self) -> Hash {
+    pub(crate) fn hash(&self) -> Hash {
         Hash::of(&[&codec::encode(self)])
     }
 
     /// Whether `value` is of the kind that belongs to this key.
-    pub fn fits(&self, value: &StateValue) -> bool {
+    pub(crate) fn fits(&self, value: &StateValue) -> bool {
         matches!(
             (self, value),
-            (StateKey::Member(_), StateValue::Member(_))
-                | (StateKey::Namespace(_), StateValue::Namespace(_))
-                | (StateKey::Entry { .. }, StateValue::Entry(_))
-                | (StateKey::Asset(_), StateValue::Asset(_))
-                | (StateKey::Balance { .. }, StateValue::Balance(_))
+            (KeyRef::Member(_), StateValue::Member(_))
+                | (KeyRef::Namespace(_), StateValue::Namespace(_))
+                | (KeyRef::Entry { .. }, StateValue::Entry(_))
+                | (KeyRef::Asset(_), StateValue::Asset(_))
+                | (KeyRef::Balance { .. }, StateValue::Balance(_))
         )
+    }
+}
+
+impl StateKey {
+    /// Its place in the tree: SHA-256 of its canonical encoding.
+    pub fn hash(&self) -> Hash {
+        self.parts().hash()
+    }
+
+    /// Whether `value` is of the kind that belongs to this key.
+    pub fn fits(&self, value: &StateValue) -> bool {
+        self.parts().fits(value)
+    }
+
+    pub(crate) fn parts(&self) -> KeyRef<'_> {
+        match self {
+            StateKey::Member(member) => KeyRef::Member(member),
+            StateKey::Namespace(namespace) => KeyRef::Namespace(namespace),
+            StateKey::Entry { namespace, key } => KeyRef::Entry { namespace, key },
+            StateKey::Asset(asset) => KeyRef::Asset(asset),
+            StateKey::Balance { asset, member } => KeyRef::Balance { asset, member },
+        }
+    }
+}
+
+/// A [`StateValue::Entry`] whose bytes lie elsewhere. It has the same encoding.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EntryRef<'a> {
+    pub(crate) version: Version,
+    pub(crate) value: &'a [u8],
+}
+
+impl Serialize for EntryRef<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            version: Version,
+            #[serde(with = "serde_bytes")]
+            value: &'a [u8],
+        }
+        let EntryRef { version, value } = *self;
+        // The third kind of value.
+        serializer.serialize_newtype_variant("StateValue", 2, "entry", &Fields { version, value })
     }
 }
 
@@ -123,6 +184,25 @@ mod tests {
             [&[2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..], b"n", &[1, 0, 0, 0, 0, 0, 0, 0, 9]].concat();
         assert_eq!(codec::encode(&entry), expected);
         assert_eq!(codec::encode(&StateValue::Balance(5))[..5], [4, 0, 0, 0, 5]);
+    }
+
+    /// What lies elsewhere is encoded as if it were here.
+    #[test]
+    fn borrowed_keys_and_values_have_the_encoding_of_owned_ones() {
+        let member = PublicKey([7; 32]);
+        let keys = [
+            StateKey::Member(member),
+            StateKey::Namespace("trade".into()),
+            StateKey::Entry { namespace: "trade".into(), key: vec![9, 0, 9] },
+            StateKey::Asset("eur".into()),
+            StateKey::Balance { asset: "eur".into(), member },
+        ];
+        for key in keys {
+            assert_eq!(codec::encode(&key.parts()), codec::encode(&key));
+        }
+        let (version, value) = (Version(quorate_types::ids::Height(7)), vec![1, 2, 3]);
+        let borrowed = codec::encode(&EntryRef { version, value: &value });
+        assert_eq!(borrowed, codec::encode(&StateValue::Entry(Entry { version, value })));
     }
 
     /// Names and keys are length-prefixed, so that moving a boundary makes another key.

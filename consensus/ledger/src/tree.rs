@@ -366,7 +366,7 @@ impl<S: Store> Update<'_, '_, S> {
         if self.levels.len() <= level {
             self.levels.resize_with(level + 1, Vec::new);
         }
-        self.levels[level].push((path, Arc::new(page), self.made));
+        self.levels[level].push((path, page, self.made));
         self.made += 1;
         Slot::Page { hash, version: self.height }
     }

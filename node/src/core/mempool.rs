@@ -580,15 +580,26 @@ impl Mempool {
         transactions: &[VerifiedTransaction],
         now: Duration,
     ) {
-        // First of all, so that those that leave are marked no more, and need not be noted apart from here.
-        let released = self.release(block);
+        // A block's proposal names its transactions in their order. So each is marked no more when it leaves, and
+        // need not be noted apart from here; and that is done while it is at hand, for there are thousands.
+        let mut proposed = self.proposals.remove(block).unwrap_or_default().into_iter();
+        let mut released = Vec::new();
         let mut members = BTreeSet::new();
         for transaction in transactions {
-            members.insert(transaction.transaction().sender);
-            if let Some(entry) = self.take(&transaction.id(), Some(now)) {
-                self.remember(&entry, Some(height));
+            let id = transaction.id();
+            let named = proposed.next().filter(|named| self.release_mark(named));
+            released.extend(named.filter(|named| *named != id));
+            match self.take(&id, Some(now)) {
+                Some(entry) => {
+                    members.insert(entry.sender);
+                    self.remember(&entry, Some(height));
+                }
+                None => {
+                    members.insert(transaction.transaction().sender);
+                }
             }
         }
+        released.extend(proposed.filter(|named| self.release_mark(named)));
         for id in &released {
             self.give_back(id);
         }

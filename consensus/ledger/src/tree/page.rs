@@ -8,6 +8,7 @@
 use super::{BITS, Change, Leaf, Path, Slot, bit, inner_hash};
 use quorate_types::hash::Hash;
 use quorate_types::ids::Height;
+use std::sync::Arc;
 
 /// Keys in a bucket at most: one more, and it becomes a branch. With fewer than a branch has slots, most
 /// pages at the bottom of a tree would hold two or three keys, and each key cost one page more to reach.
@@ -297,15 +298,16 @@ impl Page {
         version: Height,
         content: Content,
         before: Option<Before<'_>>,
-    ) -> (Page, Hash) {
+    ) -> (Arc<Page>, Hash) {
         // Which nodes are not what they were, by their numbers. What stays is copied once, to its new place.
         let known = before.and_then(|before| Some((before.page.above.as_ref()?, before.changed)));
         let (above, changed) = match known {
             Some((above, changed)) => (above.clone(), changed),
             None => (Above::EMPTY, u16::MAX),
         };
-        let mut page = Page::new(path, version, content, None);
-        let above = page.above.insert(above);
+        let mut shared = Arc::new(Page { path, version, content, above: Some(above), base: None });
+        let page = Arc::get_mut(&mut shared).expect("nobody else has it yet");
+        let above = page.above.as_mut().expect("it was made with them");
         let mut stale = u32::from(changed) << 16;
         for number in (1..16).rev() {
             if stale >> (2 * number) & 3 != 0 {
@@ -334,7 +336,7 @@ impl Page {
                 page.base = Some(Base { has_all_keys: base.has_all_keys && has_all_keys, ..base });
             }
         }
-        (page, hash)
+        (shared, hash)
     }
 
     /// What is found in this page on the way to `key`.
