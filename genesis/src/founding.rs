@@ -143,11 +143,6 @@ impl Founding {
         self.validators.indexes().zip(&self.details)
     }
 
-    /// The validator that identifies itself with this key over QUIC.
-    pub fn validator_by_transport_key(&self, key: &PublicKey) -> Option<ValidatorIndex> {
-        self.validator_details().find(|(_, each)| each.transport_key == *key).map(|(index, _)| index)
-    }
-
     /// The validator that this member runs.
     pub fn validator_by_member_key(&self, key: &PublicKey) -> Option<ValidatorIndex> {
         self.validator_details().find(|(_, each)| each.member_key == *key).map(|(index, _)| index)

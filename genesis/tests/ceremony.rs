@@ -87,11 +87,11 @@ fn four_validators_and_two_members_found_a_chain() {
         let index = founding.validator_by_member_key(&member.key);
         assert_eq!(index.is_some(), keys.validator.is_some());
         if let (Some(index), Some(validator)) = (index, keys.validator) {
-            assert_eq!(founding.validators().index_of_vote_key(&validator.vote.public()), Some(index));
-            assert_eq!(founding.validator_by_transport_key(&validator.transport.public()), Some(index));
             let details = founding.validator(index).unwrap();
+            assert_eq!(details.transport_key, validator.transport.public());
             assert_eq!(details.address.to_string(), format!("127.0.0.1:{}", 26656 + port));
-            assert_eq!(founding.validators().get(index).unwrap().member, details.member_key);
+            let agreed = founding.validators().get(index).unwrap();
+            assert_eq!((agreed.vote_key, agreed.member), (validator.vote.public(), details.member_key));
         }
     }
     let genesis = founding.ledger_genesis();

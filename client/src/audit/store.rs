@@ -109,16 +109,6 @@ impl Store for LatestStore {
         Ok(found.map(|(_, value)| value.clone()))
     }
 
-    fn first_in(
-        &self,
-        column: Column,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<(Vec<u8>, Bytes)>, StoreError> {
-        LatestStore::ordered(column)?;
-        self.entries().meta.first_in(column, from, to)
-    }
-
     fn range(
         &self,
         column: Column,

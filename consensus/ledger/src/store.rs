@@ -186,17 +186,6 @@ pub trait Store {
     /// [`StoreError`] if it could not be read.
     fn get(&self, column: Column, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
-    /// The first entry with `from <= key < to`.
-    ///
-    /// # Errors
-    /// [`StoreError`] if it could not be read.
-    fn first_in(
-        &self,
-        column: Column,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<(Vec<u8>, Bytes)>, StoreError>;
-
     /// The entries with `from <= key < to`, ascending, at most `limit`.
     ///
     /// # Errors
@@ -213,15 +202,6 @@ pub trait Store {
 impl<S: Store + ?Sized> Store for Arc<S> {
     fn get(&self, column: Column, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         (**self).get(column, key)
-    }
-
-    fn first_in(
-        &self,
-        column: Column,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<(Vec<u8>, Bytes)>, StoreError> {
-        (**self).first_in(column, from, to)
     }
 
     fn range(
@@ -291,15 +271,6 @@ impl Store for MemoryStore {
         Ok(self.columns.get(&column).and_then(|entries| entries.get(key)).cloned())
     }
 
-    fn first_in(
-        &self,
-        column: Column,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<(Vec<u8>, Bytes)>, StoreError> {
-        Ok(self.entries(column, from, to).next())
-    }
-
     fn range(
         &self,
         column: Column,
@@ -330,7 +301,6 @@ mod tests {
         assert_eq!(keys(&snapshot, 0, 9), [1, 2, 3]);
         assert_eq!(keys(&snapshot, 2, 3), [2]);
         assert_eq!(keys(&snapshot, 3, 2), [0u8; 0]);
-        assert_eq!(store.first_in(Column::Meta, &[2], &[9]).unwrap().unwrap().0, [3]);
         assert_eq!(store.get(Column::Nodes, &[1]), Ok(None));
     }
 

@@ -100,11 +100,6 @@ impl ValidatorSet {
         ValidatorIndex(u16::try_from(index).expect("at most 128 validators"))
     }
 
-    /// The index of the validator that votes with `key`.
-    pub fn index_of_vote_key(&self, key: &PublicKey) -> Option<ValidatorIndex> {
-        self.iter().find(|(_, v)| v.vote_key == *key).map(|(i, _)| i)
-    }
-
     /// The hash that a block header names the set by.
     pub fn hash(&self, chain: &ChainId) -> Hash {
         Domain::Validators.hash(chain, &codec::encode(self))

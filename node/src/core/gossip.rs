@@ -135,6 +135,23 @@ struct Missing {
     act_at: Slot,
 }
 
+impl Missing {
+    /// One that was heard of now, from nobody yet.
+    fn since(now: Duration) -> Missing {
+        Missing {
+            announcers: PeerSet::EMPTY,
+            tried: PeerSet::EMPTY,
+            asked: None,
+            rounds: 0,
+            asks: 0,
+            since: now,
+            wanted: false,
+            account: None,
+            act_at: Slot::default(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 struct Peer {
     /// Entries of `missing` on its account.
@@ -379,14 +396,9 @@ impl Gossip {
                 peer.announced += 1;
                 let missing = Missing {
                     announcers: PeerSet::of(from),
-                    tried: PeerSet::EMPTY,
-                    asked: None,
-                    rounds: 0,
-                    asks: 0,
-                    since: now,
-                    wanted: false,
                     account: Some(from),
                     act_at: self.pulls.set(now + delay, *id),
+                    ..Missing::since(now)
                 };
                 self.missing.insert(*id, missing);
             }
@@ -402,17 +414,7 @@ impl Gossip {
             if self.held.contains_key(id) || self.missing.get(id).is_some_and(|m| m.wanted) {
                 continue;
             }
-            let mut missing = self.missing.remove(id).unwrap_or_else(|| Missing {
-                announcers: PeerSet::EMPTY,
-                tried: PeerSet::EMPTY,
-                asked: None,
-                rounds: 0,
-                asks: 0,
-                since: now,
-                wanted: true,
-                account: None,
-                act_at: Slot::default(),
-            });
+            let mut missing = self.missing.remove(id).unwrap_or_else(|| Missing::since(now));
             missing.wanted = true;
             missing.announcers = missing.announcers.or(hint.map_or(PeerSet::EMPTY, PeerSet::of));
             // Whoever is being asked already gets its time.

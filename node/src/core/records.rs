@@ -156,16 +156,17 @@ pub fn read_certificate<S: Store>(store: &S, height: Height) -> Result<Option<Ce
 /// descendant.
 pub fn finality<S: Store>(store: &S, height: Height) -> Result<Option<Finality>, StoreError> {
     let Some(record) = read_block(store, height)? else { return Ok(None) };
+    finality_of(store, record.header, record.result).map(Some)
+}
+
+/// Likewise, of a block that was read.
+fn finality_of<S: Store>(store: &S, header: Header, result: BlockResult) -> Result<Finality, StoreError> {
+    let height = header.height;
     let mut descendants = Vec::new();
     let mut at = height;
     loop {
         if let Some(certificate) = read_certificate(store, at)? {
-            return Ok(Some(Finality {
-                header: record.header,
-                result: record.result,
-                descendants,
-                certificate,
-            }));
+            return Ok(Finality { header, result, descendants, certificate });
         }
         at = at.next();
         match read_block(store, at)? {
@@ -206,15 +207,15 @@ pub fn inclusions<S: Store>(
     positions: &[(TransactionId, u32)],
 ) -> Result<CommittedBatch, StoreError> {
     let missing = || StoreError::Corrupt(format!("the block at height {height} lacks what its index names"));
-    let finality = finality(store, height)?.ok_or_else(missing)?;
-    let record = read_block(store, height)?.ok_or_else(missing)?;
+    let BlockRecord { header, ids, outcomes, result } = read_block(store, height)?.ok_or_else(missing)?;
+    let finality = finality_of(store, header, result)?;
     let place = |(id, position): &(TransactionId, u32)| {
         let index = usize::try_from(*position).ok()?;
-        let outcome = record.outcomes.get(index).filter(|_| record.ids.get(index) == Some(id))?.clone();
+        let outcome = outcomes.get(index).filter(|_| ids.get(index) == Some(id))?.clone();
         Some(Place { index: *position, record: OutcomeRecord { transaction: *id, outcome } })
     };
     let places = positions.iter().map(place).collect::<Option<Vec<Place>>>().ok_or_else(missing)?;
-    let trees = BlockTrees::new(&record.ids, &record.outcomes);
+    let trees = BlockTrees::new(&ids, &outcomes);
     let inclusions = trees.inclusions(places).ok_or_else(missing)?;
     Ok(CommittedBatch { finality, inclusions })
 }

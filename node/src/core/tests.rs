@@ -43,15 +43,6 @@ impl Store for Disk {
         self.0.lock().unwrap().get(column, key)
     }
 
-    fn first_in(
-        &self,
-        column: Column,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<(Vec<u8>, Bytes)>, StoreError> {
-        self.0.lock().unwrap().first_in(column, from, to)
-    }
-
     fn range(
         &self,
         column: Column,

@@ -487,32 +487,6 @@ impl RocksStore {
         // A panic while the lock was held leaves a whole `Option` all the same.
         self.inner.db.read().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn entries(
-        &self,
-        column: Column,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
-        let guard = self.read();
-        let db = open(&guard)?;
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let mut options = ReadOptions::default();
-        options.set_iterate_range(from..to);
-        let entries = db.iterator_cf_opt(family(db, column)?, options, IteratorMode::Start).take(limit);
-        entries
-            .map(|entry| match entry {
-                Ok((key, value)) => {
-                    self.inner.cache.read(column, value.len());
-                    Ok((key.into_vec(), Bytes::from(value.into_vec())))
-                }
-                Err(error) => Err(damaged(column, &error)),
-            })
-            .collect()
-    }
 }
 
 const CLOSED: &str = "the database is closed: the node is shutting down";
@@ -566,15 +540,6 @@ impl Store for RocksStore {
         Ok(value.map(Bytes::from))
     }
 
-    fn first_in(
-        &self,
-        column: Column,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<(Vec<u8>, Bytes)>, StoreError> {
-        Ok(self.entries(column, from, to, 1)?.pop())
-    }
-
     fn range(
         &self,
         column: Column,
@@ -582,7 +547,23 @@ impl Store for RocksStore {
         to: &[u8],
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
-        self.entries(column, from, to, limit)
+        let guard = self.read();
+        let db = open(&guard)?;
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(from..to);
+        let entries = db.iterator_cf_opt(family(db, column)?, options, IteratorMode::Start).take(limit);
+        entries
+            .map(|entry| match entry {
+                Ok((key, value)) => {
+                    self.inner.cache.read(column, value.len());
+                    Ok((key.into_vec(), Bytes::from(value.into_vec())))
+                }
+                Err(error) => Err(damaged(column, &error)),
+            })
+            .collect()
     }
 }
 

@@ -509,7 +509,6 @@ proptest! {
         for (column, from, to, limit) in questions {
             let column = Column::ALL[column];
             prop_assert_eq!(store.get(column, &from), memory.get(column, &from));
-            prop_assert_eq!(store.first_in(column, &from, &to), memory.first_in(column, &from, &to));
             prop_assert_eq!(store.range(column, &from, &to, limit), memory.range(column, &from, &to, limit));
         }
     }

@@ -157,18 +157,6 @@ impl Store for Disk {
         self.sound(|live| live.get(column, key), |_| vec![(column, key.to_vec())])
     }
 
-    fn first_in(
-        &self,
-        column: Column,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<(Vec<u8>, Bytes)>, StoreError> {
-        self.sound(
-            |live| live.first_in(column, from, to),
-            |found| found.iter().map(|(key, _)| (column, key.clone())).collect(),
-        )
-    }
-
     fn range(
         &self,
         column: Column,
