@@ -42,6 +42,9 @@ const RATE_WARM_UP: f64 = 0.25;
 /// How long all of a load may take beyond what was planned.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Validators for which [`Drive::in_flight`] is meant.
+const USUAL_VALIDATORS: usize = 4;
+
 /// How the load is handed in.
 #[derive(Debug, Clone, Copy)]
 pub struct Drive {
@@ -52,9 +55,12 @@ pub struct Drive {
 }
 
 impl Drive {
-    /// The same with fewer in flight where a transaction has several operations.
-    pub fn of(self, operations: usize) -> Drive {
-        Drive { in_flight: (self.in_flight / operations.max(1)).max(64 * self.clients), ..self }
+    /// The same with fewer in flight where a transaction costs more: it has several operations, or there are more
+    /// than the usual four validators on the machine. As many would wait as much longer, and after some seconds
+    /// clients hand in again and leaders are suspected.
+    pub fn of(self, operations: usize, validators: usize) -> Drive {
+        let times = operations.max(1) * validators.max(USUAL_VALIDATORS) / USUAL_VALIDATORS;
+        Drive { in_flight: (self.in_flight / times).max(64 * self.clients), ..self }
     }
 
     /// How many transactions make a saturating load of which about so many are measured; enough in any case to

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Clients that connect; they hand in what all members signed
     #[arg(long, value_name = "N", default_value_t = Drive::default().clients)]
     clients: usize,
-    /// Transactions in flight at saturation
+    /// Transactions in flight at saturation; fewer where one has several operations or more than four validators
     #[arg(long, value_name = "N", default_value_t = Drive::default().in_flight)]
     in_flight: usize,
     /// Keys that are in the state before it is measured [default: 1000000, or 100000 with --only]

@@ -79,7 +79,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<Section> {
         title: "Number of validators",
         text: format!(
             "The headline's workload at saturation, all validators on this machine, over {} keys that were put into the \
-             state before.\n\n{}",
+             state before. With more than four, as many fewer transactions are in flight.\n\n{}",
             workload.keys,
             table(&head, &rows)
         ),
