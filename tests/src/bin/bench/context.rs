@@ -4,7 +4,6 @@ use crate::arguments::Arguments;
 use crate::build;
 use crate::progress::Progress;
 use anyhow::{Error, Result};
-use nix::unistd::syncfs;
 use quorate_tests::bench::drive::{Drive, Measured, at_rate, saturate, submit_all};
 use quorate_tests::bench::floor::Floor;
 use quorate_tests::bench::machine;
@@ -14,7 +13,7 @@ use quorate_tests::bench::stats::Spread;
 use quorate_tests::bench::workload::{Generator, Workload, fill};
 use quorate_types::parameters::Parameters;
 use serde_json::{Map, Value, json};
-use std::fs::{self, File};
+use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::thread;
@@ -146,14 +145,12 @@ impl Bench<'_> {
         Ok(rig)
     }
 
-    /// Stops a consortium and removes its directory, which may be large: until the disk is done with that, it keeps
-    /// whatever is measured next waiting, for seconds after a state of ten million keys.
+    /// Stops a consortium and removes its directory, which may be large.
     pub(crate) fn close(&self, mut rig: Rig) -> Result<()> {
         let directory = rig.consortium.directory().to_owned();
         self.runtime.block_on(rig.consortium.stop_all())?;
         drop(rig);
-        fs::remove_dir_all(directory)?;
-        Ok(syncfs(File::open(&self.directory)?)?)
+        Ok(fs::remove_dir_all(directory)?)
     }
 
     /// Puts keys into the state, by ordinary transactions of 64 operations.
