@@ -80,8 +80,9 @@ pub(crate) struct Execution<'a, 'r, 't, S> {
     block: HashMap<Hash, Seen<'t>>,
     /// What the transaction under execution changed so far. Moved into `block` as a whole, in any order.
     transaction: HashMap<Hash, Option<Held<'t>>>,
-    /// The places of the namespaces that were named so far: most transactions of a block name the same few.
-    namespaces: HashMap<&'t str, Hash>,
+    /// The places of the namespaces that were named so far: most transactions of a block name the same few. By
+    /// order, for members choose these names; the other keys are hashes, which nobody chooses.
+    namespaces: BTreeMap<&'t str, Hash>,
 }
 
 impl<'a, 'r, 't, S: Store> Execution<'a, 'r, 't, S> {
@@ -94,7 +95,7 @@ impl<'a, 'r, 't, S: Store> Execution<'a, 'r, 't, S> {
         transactions: usize,
     ) -> Execution<'a, 'r, 't, S> {
         let block = HashMap::with_capacity_and_hasher(transactions, RandomState::default());
-        let (transaction, namespaces) = (HashMap::default(), HashMap::default());
+        let (transaction, namespaces) = (HashMap::default(), BTreeMap::new());
         Execution { reader, members, root, height, block, transaction, namespaces }
     }
 

@@ -299,6 +299,7 @@ mod tests {
         };
         assert_eq!(keys(&store, 0, 9), [1, 3]);
         assert_eq!(keys(&snapshot, 0, 9), [1, 2, 3]);
+        assert_eq!(keys(&store, 2, 9), [3]);
         assert_eq!(keys(&snapshot, 2, 3), [2]);
         assert_eq!(keys(&snapshot, 3, 2), [0u8; 0]);
         assert_eq!(store.get(Column::Nodes, &[1]), Ok(None));

@@ -587,30 +587,24 @@ impl Mempool {
         let mut members = BTreeSet::new();
         for transaction in transactions {
             let id = transaction.id();
-            let named = proposed.next().filter(|named| self.release_mark(named));
-            released.extend(named.filter(|named| *named != id));
-            match self.take(&id, Some(now)) {
-                Some(entry) => {
-                    members.insert(entry.sender);
-                    self.remember(&entry, Some(height));
-                }
-                None => {
-                    members.insert(transaction.transaction().sender);
-                }
+            released.extend(proposed.next().filter(|named| self.release_mark(named) && *named != id));
+            let taken = self.take(&id, Some(now));
+            let elsewhere = || transaction.transaction().sender;
+            members.insert(taken.as_ref().map_or_else(elsewhere, |entry| entry.sender));
+            if let Some(entry) = taken {
+                self.remember(&entry, Some(height));
             }
         }
         released.extend(proposed.filter(|named| self.release_mark(named)));
         for id in &released {
             self.give_back(id);
         }
-        let floods = |used: Usage| {
-            used.transactions > self.limits.member_transactions / 4
-                || used.bytes > self.limits.member_bytes / 4
-        };
-        let flooding: Vec<PublicKey> =
-            members.into_iter().filter(|key| self.senders.get(key).is_some_and(|s| floods(s.used))).collect();
-        for key in flooding {
-            self.restart_clock(&key, now);
+        let Limits { member_transactions, member_bytes, .. } = self.limits;
+        for key in members {
+            let used = self.senders.get(&key).map_or(Usage::default(), |sender| sender.used);
+            if used.transactions > member_transactions / 4 || used.bytes > member_bytes / 4 {
+                self.restart_clock(&key, now);
+            }
         }
     }
 
