@@ -61,6 +61,7 @@ impl Client {
             identity: &self.identity,
             transport: transport(tuning, 0, 0, ANSWERS_WINDOW_BYTES),
             hello: Hello { chain: self.chain, sender: Sender::Client },
+            said_hello: Arc::default(),
             timeout,
         };
         let (connection, _) = dialler.dial(address, expected).await?;

@@ -11,6 +11,7 @@ use quorate_types::keys::{PublicKey, SecretKey};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The name dialled. It goes nowhere (SNI is off) and means nothing (keys are compared, not names).
@@ -109,6 +110,8 @@ pub(crate) struct Dialler<'a> {
     pub(crate) identity: &'a SecretKey,
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) hello: Hello,
+    /// Set when a hello is about to be sent: from then on the other side may take the connection.
+    pub(crate) said_hello: Arc<AtomicBool>,
     /// For resolving the name; then, for each address, handshake and hello together.
     pub(crate) timeout: Duration,
 }
@@ -164,7 +167,7 @@ impl Dialler<'_> {
             .map_err(|error| ConnectError::Unusable { address, reason: error.to_string() })?
             .await
             .map_err(lost)?;
-        match greet(&connection, &self.hello).await {
+        match self.greet(&connection).await {
             Ok(hello) => Ok((connection, hello)),
             Err(error) => match connection.close_reason() {
                 Some(reason) => Err(lost(reason)),
@@ -175,16 +178,17 @@ impl Dialler<'_> {
             },
         }
     }
-}
 
-/// The dialler's half of the hello.
-async fn greet(connection: &quinn::Connection, hello: &Hello) -> Result<Hello, HelloError> {
-    let (mut send, receive) = connection.open_bi().await.map_err(|_| HelloError::Malformed)?;
-    send.write_all(&hello_bytes(hello)).await.map_err(|_| HelloError::Malformed)?;
-    send.finish().map_err(|_| HelloError::Malformed)?;
-    let answer = FrameReader::new(receive, MAX_HELLO_BYTES).next().await;
-    let answer = answer.ok().flatten().ok_or(HelloError::Malformed)?;
-    Hello::decode(&answer, hello.chain)
+    /// The dialler's half of the hello.
+    async fn greet(&self, connection: &quinn::Connection) -> Result<Hello, HelloError> {
+        let (mut send, receive) = connection.open_bi().await.map_err(|_| HelloError::Malformed)?;
+        self.said_hello.store(true, Ordering::Relaxed);
+        send.write_all(&hello_bytes(&self.hello)).await.map_err(|_| HelloError::Malformed)?;
+        send.finish().map_err(|_| HelloError::Malformed)?;
+        let answer = FrameReader::new(receive, MAX_HELLO_BYTES).next().await;
+        let answer = answer.ok().flatten().ok_or(HelloError::Malformed)?;
+        Hello::decode(&answer, self.hello.chain)
+    }
 }
 
 fn classify(address: SocketAddr, error: &quinn::ConnectionError) -> ConnectError {

@@ -60,6 +60,7 @@ impl Attacker {
             identity: &self.identity,
             transport: transport(Tuning::of(&Config::new(anywhere())), 100, 100, 1 << 20),
             hello: Hello { chain: CHAIN, sender },
+            said_hello: Arc::default(),
             timeout: PATIENCE,
         };
         let address = node.local_addr().to_string();
@@ -164,6 +165,7 @@ async fn a_young_connection_is_not_replaced_by_one_that_is_dialled_again() {
             identity: &attacker.identity,
             transport: transport(Tuning::of(&Config::new(anywhere())), 0, 3, 1 << 20),
             hello: Hello { chain: CHAIN, sender: Sender::Validator { index: ValidatorIndex(1), process } },
+            said_hello: Arc::default(),
             timeout: PATIENCE,
         };
         let error = dialler.dial(&node.local_addr().to_string(), key(0).public()).await.expect_err("refused");
@@ -186,6 +188,7 @@ async fn a_hello_must_agree_with_the_key() {
             identity: &attacker.identity,
             transport: transport(Tuning::of(&Config::new(anywhere())), 0, 3, 1 << 20),
             hello,
+            said_hello: Arc::default(),
             timeout: PATIENCE,
         };
         let address = node.local_addr().to_string();
@@ -268,6 +271,7 @@ async fn stalled_handshakes_are_bounded_and_end() {
                     chain: CHAIN,
                     sender: Sender::Validator { index: ValidatorIndex(1), process: 1 },
                 },
+                said_hello: Arc::default(),
                 timeout: PATIENCE,
             };
             connected = dialler.dial(&node.local_addr().to_string(), key(0).public()).await.ok();

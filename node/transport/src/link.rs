@@ -7,8 +7,12 @@
 //!   restarted, and what is left of its old connections is dead;
 //! - upon a connection in the same direction as the present one, the new one stays: who dials again
 //!   has lost the old one;
-//! - otherwise the one dialled by the lower index stays. So the lower index never gives up a dial under
-//!   way, and the higher one drops its own as soon as it has a connection.
+//! - otherwise the one dialled by the lower index stays. So the lower index never gives up a dial that the
+//!   other side may have heard of, and the higher one drops its own as soon as it has a connection.
+//!
+//! A dial is heard of once its hello is sent. One that has not come so far is given up by either side as soon as
+//! there is a connection: what was dialled before the peer listened arrives a second late, when much is in flight
+//! on the connection that the peer dialled, and would be lost with it.
 //!
 //! Who dials again and again would have this node close and open as often, and say so each time. So of the
 //! first two kinds one that the other side dialled is refused while the present one is young ([`Turnover`]). A
@@ -32,6 +36,7 @@ use quorate_types::ids::ValidatorIndex;
 use quorate_types::keys::PublicKey;
 use std::future::{Future, pending};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -217,6 +222,8 @@ pub(crate) struct Link {
     stop: watch::Receiver<bool>,
     session: Option<Session>,
     dial: Option<Dial>,
+    /// Whether the dial under way has sent its hello, so that the other side may have taken it.
+    said_hello: Arc<AtomicBool>,
     backoff: Backoff,
     turnover: Turnover,
     next_dial: Instant,
@@ -248,6 +255,7 @@ impl Link {
             stop,
             session: None,
             dial: None,
+            said_hello: Arc::default(),
             backoff: Backoff::new(&shared.config),
             turnover: Turnover::new(&shared.config),
             next_dial: now + head_start,
@@ -280,7 +288,9 @@ impl Link {
                 }
                 () = tokio::time::sleep_until(self.next_dial.into()), if may_dial => {
                     self.shared.counters.dials.add(1);
-                    self.dial = Some(Box::pin(dial(Arc::clone(&self.shared), Arc::clone(&self.peer))));
+                    self.said_hello = Arc::default();
+                    let dial = dial(Arc::clone(&self.shared), Arc::clone(&self.peer), Arc::clone(&self.said_hello));
+                    self.dial = Some(Box::pin(dial));
                 }
             }
         }
@@ -360,8 +370,8 @@ impl Link {
             }
             candidate.answer = None;
         }
-        if self.peer.index < self.shared.me {
-            self.dial = None; // ours would lose
+        if self.peer.index < self.shared.me || !self.said_hello.load(Ordering::Relaxed) {
+            self.dial = None; // it would lose, or is not known there
         }
         if let Some(present) = &self.session {
             self.shared.counters.superseded.add(1);
@@ -447,12 +457,17 @@ const TOO_SOON: &str = "the present connection is too young to be replaced; dial
 const LANES: u32 = 3;
 
 /// Tries the peer's addresses in turn.
-async fn dial(shared: Arc<Shared>, peer: Arc<Peer>) -> Result<Candidate, ConnectError> {
+async fn dial(
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    said_hello: Arc<AtomicBool>,
+) -> Result<Candidate, ConnectError> {
     let dialler = Dialler {
         endpoint: &shared.endpoint,
         identity: &shared.identity,
         transport: transport(Tuning::of(&shared.config), 0, LANES, PEER_WINDOW_BYTES),
         hello: shared.hello(),
+        said_hello,
         timeout: shared.config.handshake_timeout,
     };
     let mut failure = ConnectError::NoAddress { address: String::new() };

@@ -8,7 +8,7 @@ use quorate_transport::{CloseCode, DownReason, Event, Lane, SendVerdict, Transpo
 use quorate_types::hash::{ChainId, Hash};
 use quorate_types::ids::ValidatorIndex;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_of_every_lane_arrive_in_order() {
@@ -71,6 +71,28 @@ async fn crossing_dials_end_in_one_connection() {
         assert_eq!(zero.frame(Lane::Votes).await, vec![round]);
     }
     assert_eq!(settled, (zero.node.peers()[0].connects, one.node.peers()[0].connects));
+}
+
+/// QUIC sends a first packet that nobody took again after a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dial_from_before_the_peer_listened_does_not_cost_the_connection_that_the_peer_dialled() {
+    let unheard = tokio::net::UdpSocket::bind(loopback(0)).await.expect("a free port");
+    let port = unheard.local_addr().expect("bound").port();
+    let mut zero = start(config(), 0, vec![at(1, port)], directory(2));
+    soon("a first packet", unheard.recv(&mut [0; 2048])).await.expect("received");
+    drop(unheard);
+    let mut config = config();
+    config.listen = loopback(port);
+    let mut one = start(config, 1, vec![at(0, zero.node.local_addr().port())], directory(2));
+    zero.up().await;
+    one.up().await;
+    let up = Instant::now();
+    while up.elapsed() < Duration::from_millis(2_500) {
+        zero.send(1, Lane::Votes, vec![1]);
+        assert_eq!(one.frame(Lane::Votes).await, vec![1]);
+    }
+    let status = |running: &Running| (running.node.peers()[0].connects, running.node.stats().superseded);
+    assert_eq!((status(&zero), status(&one)), ((1, 0), (1, 0)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

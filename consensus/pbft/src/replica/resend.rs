@@ -69,12 +69,12 @@ impl Replica {
         }
     }
 
-    /// A connection to a peer is up: tell it where this replica stands.
+    /// A connection to a peer is up: tell it where this replica stands, and ask for what went down with an earlier
+    /// one. Nothing need be in flight here for that: a proposal may have been lost together with every vote on it.
     pub fn greet(&mut self, now: Duration, peer: ValidatorIndex) {
         self.now = now;
         if self.halted.is_none() {
-            let stalled = self.waits();
-            self.send_status(To::One(peer), stalled);
+            self.send_status(To::One(peer), true);
         }
     }
 
@@ -125,9 +125,12 @@ impl Replica {
             return;
         }
         let is_behind = status.height < self.committed.height;
-        if is_behind {
-            // It learns from this how far behind it is, and fetches.
-            self.send_status(To::One(peer), false);
+        // A leader whose proposal reached nobody stalls alone: the others wait for nothing until they hear of it.
+        let has_more =
+            status.view == self.view && self.active && status.proposals > self.has_proposals_up_to();
+        if is_behind || has_more {
+            // It learns from this how far behind it is, and fetches; or what is lacking here, and sends it again.
+            self.send_status(To::One(peer), has_more);
         }
         let behind = status.view < self.view;
         // A replica that learns does not say whether its view has begun for it: it gets both.
@@ -144,7 +147,7 @@ impl Replica {
             }
             messages
         });
-        if is_behind {
+        if is_behind || has_more {
             self.answered.insert(peer, self.now);
         }
     }

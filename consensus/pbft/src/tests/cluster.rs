@@ -197,6 +197,18 @@ impl Cluster {
         self.start(i, Learning::No);
     }
 
+    /// Every connection of a node is down and up again.
+    pub(super) fn reconnect(&mut self, i: usize) {
+        let now = self.now;
+        for other in self.running().into_iter().filter(|other| *other != i) {
+            for (here, there) in [(i, other), (other, i)] {
+                let peer = self.nodes[there].config.me;
+                self.nodes[here].replica.as_mut().expect("it runs").greet(now, peer);
+                self.settle_node(here);
+            }
+        }
+    }
+
     /// New transactions, at the nodes named.
     pub(super) fn submit_to(&mut self, nodes: &[usize], count: usize) -> Vec<TransactionId> {
         let mut ids = Vec::new();

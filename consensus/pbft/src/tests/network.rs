@@ -120,6 +120,20 @@ fn a_proposal_is_sent_again_to_those_only_who_lack_it() {
     assert!((1..6).any(|from| offers.contains_key(&(from, 6))), "who lacks it gets it of others: {offers:?}");
 }
 
+/// With one block in flight nothing follows that would tell the others of what they lack.
+#[test]
+fn what_was_lost_with_a_connection_is_asked_for_as_soon_as_the_next_one_is_up() {
+    let mut cluster = Cluster::new(Options { window: 1, ..Options::default() });
+    cluster.network = Box::new(|f, _| if f.from == 0 { vec![] } else { vec![ms(2)] });
+    cluster.submit(1);
+    cluster.run(ms(20));
+    assert_eq!(cluster.observer.sent["PrePrepare"], 3);
+    cluster.network = perfect();
+    cluster.reconnect(0);
+    cluster.run_to_quiet("the proposal, again", ms(30));
+    assert_eq!(cluster.views(), [View(0); 4]);
+}
+
 #[test]
 fn those_cut_off_ask_at_a_bounded_rate() {
     let mut cluster = Cluster::new(Options::default());

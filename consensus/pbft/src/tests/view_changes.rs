@@ -133,9 +133,11 @@ fn a_lost_commit_is_resent_and_costs_no_view() {
 
 #[test]
 fn a_lost_message_of_each_kind_is_resent_before_anyone_suspects() {
-    for kind in 0..3 {
+    for kind in 0..4 {
         let mut cluster = Cluster::new(Options::default());
         cluster.network = Box::new(move |f, _| match f.message {
+            // The last kind: the leader's proposal is lost and its vote too, so that nobody hears of the block.
+            Message::PrePrepare(_) | Message::Prepare(_) if kind == 3 && f.now < ms(1050) => vec![],
             Message::PrePrepare(_) if kind == 0 && f.now < ms(1050) => vec![],
             Message::Prepare(_) if kind == 1 && f.now < ms(1050) => vec![],
             Message::Commit(_) if kind == 2 && f.now < ms(1050) => vec![],
