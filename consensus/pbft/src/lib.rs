@@ -32,7 +32,7 @@
 //!   certificates, ids and bodies are fetched by hash from those who voted for them.
 //! - **Upon a Status** of a stalled peer: resend what it lacks, and no proposal that it says it has, unless
 //!   it voted on another one; and ask for the proposals of this view that it says it has, and are lacking here.
-//!   Upon a new connection: ask. (`replica/resend.rs`)
+//!   (`replica/resend.rs`)
 //!
 //! # Where this departs from the paper
 //!

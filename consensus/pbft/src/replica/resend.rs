@@ -69,12 +69,12 @@ impl Replica {
         }
     }
 
-    /// A connection to a peer is up: tell it where this replica stands, and ask for what went down with an earlier
-    /// one. Nothing need be in flight here for that: a proposal may have been lost together with every vote on it.
+    /// A connection to a peer is up: tell it where this replica stands.
     pub fn greet(&mut self, now: Duration, peer: ValidatorIndex) {
         self.now = now;
         if self.halted.is_none() {
-            self.send_status(To::One(peer), true);
+            let stalled = self.waits();
+            self.send_status(To::One(peer), stalled);
         }
     }
 

@@ -120,7 +120,7 @@ fn a_proposal_is_sent_again_to_those_only_who_lack_it() {
     assert!((1..6).any(|from| offers.contains_key(&(from, 6))), "who lacks it gets it of others: {offers:?}");
 }
 
-/// With one block in flight nothing follows that would tell the others of what they lack.
+/// With one block in flight nothing follows that would tell the others of what they lack: the leader does.
 #[test]
 fn what_was_lost_with_a_connection_is_asked_for_as_soon_as_the_next_one_is_up() {
     let mut cluster = Cluster::new(Options { window: 1, ..Options::default() });
