@@ -31,8 +31,8 @@
 //!   treats those as accepted. There is no separate PrePrepare for them: headers come with the
 //!   certificates, ids and bodies are fetched by hash from those who voted for them.
 //! - **Upon a Status** of a stalled peer: resend what it lacks, and no proposal that it says it has, unless
-//!   it voted on another one; and ask for the proposals of this view that it says it has, and are lacking here.
-//!   (`replica/resend.rs`)
+//!   it voted on another one. A replica that waits for nothing asks it for proposals of this view that it says
+//!   it has, and are lacking here. (`replica/resend.rs`)
 //!
 //! # Where this departs from the paper
 //!

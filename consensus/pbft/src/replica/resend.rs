@@ -125,9 +125,10 @@ impl Replica {
             return;
         }
         let is_behind = status.height < self.committed.height;
-        // A leader whose proposal reached nobody stalls alone: the others wait for nothing until they hear of it.
+        // A leader whose proposal reached nobody stalls alone: the others wait for nothing until they hear of it. Who
+        // waits asks for itself, and need not be made to.
         let has_more =
-            status.view == self.view && self.active && status.proposals > self.has_proposals_up_to();
+            status.view == self.view && !self.waits() && status.proposals > self.has_proposals_up_to();
         if is_behind || has_more {
             // It learns from this how far behind it is, and fetches; or what is lacking here, and sends it again.
             self.send_status(To::One(peer), has_more);
